@@ -1,0 +1,260 @@
+"""A fast ``camera_detector`` fixture, in place of the slow one, without a change to the tests.
+
+Needs pytest, paho-mqtt and the four modules beside it. In ``tests/conftest.py``::
+
+    from camera_detector_optimized_fixture import camera_detector_fast, pytest_sessionfinish
+
+That is all: wherever a fixture ``camera_detector`` is defined, in a test module, a class or a
+conftest.py, ``camera_detector_fast`` takes its place. The detector is a real one on a real
+broker, but discovery and health checks run when a test says so::
+
+    def test_discovery(camera_detector):
+        camera_detector.test_run_discovery_once()
+        assert len(camera_detector.cameras) > 0
+
+With ``CAMERA_DETECTOR_FIXTURE=original`` in the environment nothing is overridden, so that the
+two can be compared on the same tree.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
+
+import pytest
+
+if TYPE_CHECKING or not __package__:
+    import optimized_service_fixture as service_module
+    from mqtt_test_broker import add_to_summary, register_with_pytest
+    from optimized_service_fixture import (
+        override_fixture,
+        service_fixture,
+        services_of_test,
+        withdraw_override,
+    )
+    from shared_mqtt_pool import SharedMQTTPool
+else:
+    from . import optimized_service_fixture as service_module
+    from .mqtt_test_broker import add_to_summary, register_with_pytest
+    from .optimized_service_fixture import (
+        override_fixture,
+        service_fixture,
+        services_of_test,
+        withdraw_override,
+    )
+    from .shared_mqtt_pool import SharedMQTTPool
+
+OVERRIDDEN = "camera_detector"
+CLASS_NAME = "CameraDetector"
+USUAL_MODULES = ("camera_detector.detect", "camera_detector", "detect")
+DISCOVERY = "test_run_discovery_once"
+
+camera_detector_fast = service_fixture(
+    "camera_detector_class",
+    requires=("config", "network_mocks", "mock_onvif"),
+    tasks={
+        DISCOVERY: (
+            "_run_full_discovery",
+            "run_full_discovery",
+            "_run_discovery",
+            "run_discovery",
+            "_discover_cameras",
+            "discover_cameras",
+        ),
+        "test_run_health_check_once": (
+            "_run_health_check",
+            "run_health_check",
+            "_check_camera_health",
+            "_health_check",
+            "check_health",
+            "_publish_health",
+        ),
+    },
+)
+
+
+@pytest.fixture
+def ultra_fast_detector(shared_mqtt_pool: SharedMQTTPool) -> MagicMock:
+    """No CameraDetector at all: for tests of what merely uses one. Override it as you need."""
+    detector = MagicMock()
+    detector.cameras = {}
+    detector.mqtt_connected = True
+    return detector
+
+
+# --- Which CameraDetector ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def camera_detector_class(request: pytest.FixtureRequest) -> type:
+    """The class under test, as the test module sees it; override it where it is not found.
+
+    A service that is importable under two names exists twice, and what the tests patch is the
+    class that they import: that one is meant.
+    """
+    module: Any = request.module
+    seen = _class_in(module) or _only_class([_class_in(v) for v in vars(module).values()])
+    found = seen or _only_class([_class_in(module) for module in list(sys.modules.values())])
+    found = found or _only_class([_class_in(_import_if_there(name)) for name in USUAL_MODULES])
+    if found is None:
+        pytest.fail(_NOT_FOUND, pytrace=False)
+    return found
+
+
+_NOT_FOUND = f"""\
+No class {CLASS_NAME} was found: the test module does not import it, and neither does anything \
+else. Say where it is, in conftest.py:
+
+    @pytest.fixture
+    def camera_detector_class():
+        from your_package.your_module import {CLASS_NAME}
+        return {CLASS_NAME}"""
+
+
+def _class_in(candidate: object) -> type | None:
+    if not isinstance(candidate, ModuleType):
+        return None
+    value = vars(candidate).get(CLASS_NAME)
+    return value if isinstance(value, type) else None
+
+
+def _only_class(candidates: Sequence[type | None]) -> type | None:
+    classes = list(dict.fromkeys(c for c in candidates if c is not None))
+    if len(classes) > 1:
+        names = ", ".join(f"{c.__module__}.{c.__qualname__}" for c in classes)
+        pytest.fail(
+            f"There are several classes {CLASS_NAME}: {names}. Import the one that is meant in "
+            "the test module, or override the fixture camera_detector_class to return it.",
+            pytrace=False,
+        )
+    return classes[0] if classes else None
+
+
+def _import_if_there(name: str) -> ModuleType | None:
+    parent = name.rpartition(".")[0]
+    if parent and importlib.util.find_spec(parent) is None:
+        return None
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+# --- The override -----------------------------------------------------------------------------
+
+
+def optimize_camera_detector_fixture() -> None:
+    """Ask for the override, as the import of this module does already."""
+    if os.environ.get("CAMERA_DETECTOR_FIXTURE") == "original":
+        withdraw_override(OVERRIDDEN)
+    else:
+        override_fixture(OVERRIDDEN, camera_detector_fast)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Override the slow fixture in a test module; a conftest.py may import it, but need not."""
+    service_module.pytest_collectstart(collector)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Say so where the override did not take, or where wiring is left that does nothing."""
+    service_module.pytest_sessionfinish(session)
+    for line in _useless_wiring():
+        add_to_summary(session.config, "fixture overrides", line)
+
+
+def _useless_wiring() -> Iterator[str]:
+    """Find the lines that people paste into conftest.py and that cannot work in any pytest."""
+    for module in list(sys.modules.values()):
+        fixture = getattr(module, "__dict__", {}).get(OVERRIDDEN)
+        code = getattr(_function_of(fixture), "__code__", None)
+        if code is not None and "camera_detector_fast" in code.co_names:
+            yield (
+                f"{code.co_filename}:{code.co_firstlineno}: a fixture cannot be called like a "
+                "function, so this camera_detector was not used. Delete it: importing "
+                "camera_detector_fast is enough, since it takes the place of every fixture "
+                "camera_detector."
+            )
+
+
+def _function_of(fixture: object) -> object:
+    """Return the function that a fixture was made of (pytest 8.4 and before)."""
+    wrapped = getattr(fixture, "__pytest_wrapped__", None)
+    return getattr(fixture, "_fixture_function", None) or getattr(wrapped, "obj", None)
+
+
+class _TestsPackageFinder(importlib.abc.MetaPathFinder):
+    """Explains why `import tests.test_detect` fails where tests/ is no package.
+
+    It comes last in sys.meta_path, so it is asked only for what nobody else finds.
+    """
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Raise for the package `tests`, with what to write instead."""
+        if fullname == "tests":
+            raise ModuleNotFoundError(
+                "No module named 'tests': there is no tests/__init__.py. In conftest.py, delete "
+                "`import tests.test_detect` and the assignment to "
+                "`tests.test_detect.camera_detector`: importing camera_detector_fast is enough, "
+                "since it takes the place of every fixture camera_detector.",
+                name=fullname,
+            )
+        return None
+
+
+# --- Troubleshooting --------------------------------------------------------------------------
+
+_REMEDIES = {
+    f"has no attribute '{DISCOVERY}'": (
+        "Using old fixture. Ensure conftest.py imports the optimized fixture "
+        "(from camera_detector_optimized_fixture import camera_detector_fast, "
+        "pytest_sessionfinish), and that CAMERA_DETECTOR_FIXTURE is not set to 'original'."
+    ),
+    'Fixture "camera_detector_fast" called directly': (
+        "A fixture cannot be called like a function. Ask for it by name instead: "
+        "def camera_detector(camera_detector_fast): return camera_detector_fast. A fixture "
+        "camera_detector needs nothing at all: camera_detector_fast takes its place."
+    ),
+    "cannot schedule new futures after interpreter shutdown": (
+        "Ensure concurrent_futures_fix is imported in conftest.py: "
+        "from concurrent_futures_fix import fix_concurrent_futures"
+    ),
+}
+_NO_CAMERAS = (
+    "No cameras were discovered, and no discovery was run: under this fixture it does not run in "
+    f"the background. Change from implicit to explicit: camera_detector.{DISCOVERY}()"
+)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Add the remedy to the report of a test that failed for a reason we know."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    if not report.failed:
+        return
+    remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in report.longreprtext]
+    if report.when == "call" and _waits_for_discovery(item):
+        remedies.append(_NO_CAMERAS)
+    report.sections += [("what to do", remedy) for remedy in remedies]
+
+
+def _waits_for_discovery(item: pytest.Item) -> bool:
+    return any(
+        DISCOVERY in under_test.tasks
+        and DISCOVERY not in under_test.tasks_run
+        and not getattr(under_test.service, "cameras", True)
+        for under_test in item.stash.get(services_of_test, [])
+    )
+
+
+register_with_pytest(__name__)
+sys.meta_path.append(_TestsPackageFinder())
+optimize_camera_detector_fixture()

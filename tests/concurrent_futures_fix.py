@@ -1,0 +1,424 @@
+"""Executors that end cleanly, and a test run that ends with its last test.
+
+Needs pytest alone, and none of the other modules. Copy the file into ``tests/`` and import the
+fixture in ``tests/conftest.py``; it applies itself::
+
+    from concurrent_futures_fix import fix_concurrent_futures
+
+What it changes:
+
+- During the tests, nothing but this: no thread that they start, executor workers included, can
+  keep the process alive. An executor that was shut down refuses work with a RuntimeError as
+  always.
+- At the end, every executor of the session is shut down, its queue cancelled, its worker
+  processes killed. Work that MQTT callbacks or timers submit later is refused without noise:
+  the future is cancelled, and the terminal summary says how often and from where. So
+  "cannot schedule new futures after interpreter shutdown" does not come up any more.
+
+The same for a shorter stretch than the session::
+
+    with ConcurrentFuturesFix():
+        service = Service()
+
+For an executor of your own that outlives its users, wrap it: ``SafeExecutor(max_workers=4)``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import concurrent.futures.process
+import concurrent.futures.thread
+import contextlib
+import ctypes
+import functools
+import itertools
+import logging
+import sys
+import threading
+import time
+import traceback
+import weakref
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any, Callable, TypeVar
+
+import pytest
+
+T = TypeVar("T")
+
+GRACE = 0.2
+"""Seconds that running work gets to end by itself before it is interrupted, and again after."""
+
+SHUTDOWN_MESSAGES = (
+    "cannot schedule new futures after shutdown",
+    "cannot schedule new futures after interpreter shutdown",
+    "can't create new thread at interpreter shutdown",  # Python 3.12
+)
+
+
+class WorkInterrupted(BaseException):
+    """Raised inside a thread that has to end; not an Exception, lest a retry loop swallow it."""
+
+
+class _Interrupt:
+    """Ends one thread, which it wakes from whatever it waits for."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._waiting_on: threading.Condition | None = None
+
+    def request(self) -> None:
+        """Have the thread raise WorkInterrupted from its sleep or wait, now or at the next."""
+        self._requested = True
+        condition = self._waiting_on
+        if condition is not None and condition.acquire(timeout=GRACE):
+            try:
+                condition.notify_all()
+            finally:
+                condition.release()
+
+    def wait(
+        self, wait: Callable[..., bool], condition: threading.Condition, timeout: float | None
+    ) -> bool:
+        """Wait on *condition*, whose lock the thread holds, or be interrupted."""
+        self._waiting_on = condition  # before the look at _requested: none is missed so
+        result = False
+        try:
+            if not self._requested:
+                result = wait(condition, timeout)
+        finally:
+            self._waiting_on = None
+        if self._requested:
+            raise WorkInterrupted
+        return result
+
+
+class InterruptibleThreads:
+    """While active, new threads are daemons and can be interrupted in a sleep or a wait.
+
+    A wait is whatever waits on a ``threading.Condition`` at heart: events, queues, futures.
+    """
+
+    def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self._started: list[threading.Thread] = []
+
+    @property
+    def alive(self) -> list[threading.Thread]:
+        """The threads that were started while this was active, and have not ended."""
+        return [thread for thread in self._started if thread.is_alive()]
+
+    def __enter__(self) -> InterruptibleThreads:
+        self._patch.setattr(threading.Thread, "start", self._around(threading.Thread.start))
+        self._patch.setattr(threading.Condition, "wait", _interruptible(threading.Condition.wait))
+        self._patch.setattr(time, "sleep", _interruptible_sleep(time.sleep))
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self._patch.undo()
+
+    def _around(self, start: Callable[[threading.Thread], None]) -> Callable[..., None]:
+        @functools.wraps(start)
+        def start_interruptible(thread: threading.Thread) -> None:
+            if _interrupt_of(thread) is None and thread.ident is None:
+                thread.daemon = True
+                thread.__dict__[_INTERRUPT] = _Interrupt()
+                run = functools.partial(_run_until_interrupted, thread.run)
+                thread.run = run  # type: ignore[method-assign]
+            start(thread)
+            self._started = [*self.alive, thread]
+
+        return start_interruptible
+
+
+_INTERRUPT = "_interrupt_of_concurrent_futures_fix"
+
+
+def _interrupt_of(thread: threading.Thread) -> _Interrupt | None:
+    return thread.__dict__.get(_INTERRUPT)
+
+
+def _run_until_interrupted(run: Callable[[], None]) -> None:
+    with contextlib.suppress(WorkInterrupted):
+        run()
+
+
+def _interruptible(wait: Callable[..., bool]) -> Callable[..., bool]:
+    @functools.wraps(wait)
+    def interruptible_wait(condition: threading.Condition, timeout: float | None = None) -> bool:
+        interrupt = _interrupt_of(threading.current_thread())
+        if interrupt is None:
+            return wait(condition, timeout)
+        return interrupt.wait(wait, condition, timeout)
+
+    return interruptible_wait
+
+
+def _interruptible_sleep(sleep: Callable[[float], None]) -> Callable[[float], None]:
+    @functools.wraps(sleep)
+    def interruptible_sleep(seconds: float) -> None:
+        if _interrupt_of(threading.current_thread()) is None or seconds <= 0:
+            sleep(seconds)
+        else:
+            threading.Event().wait(seconds)
+
+    return interruptible_sleep
+
+
+class _Refusals:
+    """Counts the submissions that came too late, by the line that made them."""
+
+    def __init__(self) -> None:
+        self._origins: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def refuse(self, function: Callable[..., Any]) -> Future[Any]:
+        """Return a cancelled future: whoever waits for it learns that nothing was done."""
+        with self._lock:
+            self._origins[f"{_describe_callable(function)}, submitted at {_caller()}"] += 1
+        future: Future[Any] = Future()
+        future.cancel()
+        future.set_running_or_notify_cancel()
+        return future
+
+    def describe(self) -> list[str]:
+        """Return a line an origin, the most frequent first."""
+        with self._lock:
+            return [f"{count} x {origin}" for origin, count in self._origins.most_common()]
+
+
+def _describe_callable(function: Callable[..., Any]) -> str:
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+def _caller() -> str:
+    """Name the innermost line outside this file and the standard library's executors."""
+    ours = {__file__, concurrent.futures._base.__file__, functools.__file__}
+    for frame, line in traceback.walk_stack(None):
+        if frame.f_code.co_filename not in ours:
+            return f"{frame.f_code.co_filename}:{line}"
+    return "an unknown line"
+
+
+refusals = _Refusals()
+
+
+class SafeExecutor(Executor):
+    """An executor whose late submissions are cancelled futures instead of errors.
+
+    Usage: ``SafeExecutor(max_workers=4)``, ``SafeExecutor(ProcessPoolExecutor, 2)``, or around
+    an executor that exists, ``SafeExecutor(executor)``. Errors other than a shutdown's are
+    raised as always.
+
+    Args:
+        executor: an executor, or the class of one; a thread pool where it is left out.
+        *args: for the class.
+        **kwargs: for the class.
+    """
+
+    def __init__(
+        self,
+        executor: Executor | type[Executor] = ThreadPoolExecutor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(executor, type) and issubclass(executor, Executor):
+            executor = executor(*args, **kwargs)
+        elif args or kwargs:
+            raise TypeError("an executor that exists takes no further arguments")
+        if not isinstance(executor, Executor):
+            raise TypeError(
+                f"SafeExecutor wraps an executor or the class of one, not {executor!r}; "
+                "for a thread pool of a given size write SafeExecutor(max_workers=4)"
+            )
+        self._executor = executor
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Submit as always; return a cancelled future where the executor or Python is ending."""
+        try:
+            return self._executor.submit(fn, *args, **kwargs)
+        except RuntimeError as error:
+            if str(error) not in SHUTDOWN_MESSAGES:
+                raise
+            return refusals.refuse(fn)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Shut the wrapped executor down."""
+        self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+
+_serial_numbers = itertools.count()
+_created: weakref.WeakKeyDictionary[Executor, int] = weakref.WeakKeyDictionary()
+
+
+def _number_executors_of(executor_class: type[Executor]) -> None:
+    """Have each new executor of a class numbered, so that a scope knows which are its own.
+
+    This begins with the import, since services make executors as their modules are imported.
+    """
+    initialise = executor_class.__init__
+
+    @functools.wraps(initialise)
+    def initialise_and_number(self: Executor, *args: Any, **kwargs: Any) -> None:
+        initialise(self, *args, **kwargs)
+        _created[self] = next(_serial_numbers)
+
+    executor_class.__init__ = initialise_and_number  # type: ignore[assignment]
+
+
+_number_executors_of(ThreadPoolExecutor)
+_number_executors_of(ProcessPoolExecutor)
+
+
+class ConcurrentFuturesFix:
+    """Ends the executors that were made inside a ``with`` block when the block ends.
+
+    Usage: ``with ConcurrentFuturesFix(): service = Service()``. Afterwards ``stuck`` lists, as
+    text, the workers that would not end: they run on as daemons and cannot keep Python alive.
+
+    Args:
+        since_import: end those as well that were made before the block.
+    """
+
+    def __init__(self, *, since_import: bool = False) -> None:
+        self._first_number = 0 if since_import else None
+        self.threads = InterruptibleThreads()
+        self.stuck: list[str] = []
+
+    def __enter__(self) -> ConcurrentFuturesFix:
+        if self._first_number is None:
+            self._first_number = next(_serial_numbers)
+        self.threads.__enter__()
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        first_number = self._first_number or 0
+        ours = [executor for executor, number in _created.items() if number >= first_number]
+        workers = [thread for executor in ours for thread in _retire(executor)]
+        for thread in end_threads(workers):
+            self.stuck.append(
+                f"{thread.name} runs on after its executor was shut down. Have what it waits for "
+                f"time out, or end with the service. It stands in:\n{stack_of(thread)}"
+            )
+        self.threads.__exit__()
+
+
+def _retire(executor: Executor) -> list[threading.Thread]:
+    """Shut *executor* down for good and return its threads, which may take a moment to end."""
+    processes = dict(getattr(executor, "_processes", None) or {})
+    threads = list(getattr(executor, "_threads", ()))
+    manager = getattr(executor, "_executor_manager_thread", None)
+    executor.shutdown(wait=False, cancel_futures=True)
+    executor.submit = _refuse_late  # type: ignore[method-assign]
+    for process in processes.values():
+        process.kill()
+    for process in processes.values():
+        process.join()
+    return [*threads, *([manager] if manager else [])]
+
+
+def _refuse_late(fn: Callable[..., T], /, *_args: Any, **_kwargs: Any) -> Future[T]:
+    return refusals.refuse(fn)
+
+
+def end_threads(
+    threads: Iterable[threading.Thread], *, at_once: bool = False
+) -> list[threading.Thread]:
+    """Interrupt *threads*, after a moment's grace or *at_once*; return those that still run.
+
+    An interruption reaches code that sleeps, waits, or runs Python, and event loops. It does not
+    reach a thread that is blocked for good in a bare lock or in a system call.
+    """
+    alive = list(threads) if at_once else _join(threads)
+    for thread in alive:
+        _interrupt(thread)
+    alive = _join(alive)
+    for thread in alive:
+        _forget_at_exit(thread)
+    return alive
+
+
+def _join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
+    deadline = time.monotonic() + GRACE
+    waited_for = [thread for thread in threads if thread is not threading.current_thread()]
+    for thread in waited_for:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    return [thread for thread in waited_for if thread.is_alive()]
+
+
+def _interrupt(thread: threading.Thread) -> None:
+    interrupt = _interrupt_of(thread)
+    if interrupt is not None:
+        interrupt.request()
+    loop = _event_loop_of(thread)
+    if loop is not None:
+        loop.call_soon_threadsafe(loop.stop)
+    elif thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+            ctypes.c_ulong(thread.ident), ctypes.py_object(WorkInterrupted)
+        )
+
+
+def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
+    standing_in = sys._current_frames().get(thread.ident or 0)
+    for frame, _ in traceback.walk_stack(standing_in) if standing_in else ():
+        candidate = frame.f_locals.get("self")
+        if isinstance(candidate, asyncio.AbstractEventLoop):
+            return candidate
+    return None
+
+
+def _forget_at_exit(thread: threading.Thread) -> None:
+    """Keep Python from joining a stuck worker as it exits, which it does even with daemons."""
+    concurrent.futures.thread._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
+    concurrent.futures.process._threads_wakeups.pop(thread, None)
+
+
+def stack_of(thread: threading.Thread) -> str:
+    """Return where *thread* stands, as text like a traceback's."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame else "  (it has just ended)\n"
+
+
+class _Summary:
+    """The end of the terminal report: what came too late and what would not end."""
+
+    NAME = "concurrent-futures-fix-summary"
+
+    def __init__(self, fix: ConcurrentFuturesFix) -> None:
+        self._fix = fix
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        sections = {
+            "late submissions to executors (refused)": refusals.describe(),
+            "executor workers that would not end": self._fix.stuck,
+        }
+        for title, lines in sections.items():
+            if lines:
+                terminalreporter.section(title)
+                for line in lines:
+                    terminalreporter.line(line)
+
+    def pytest_unconfigure(self) -> None:
+        # The report is out and pytest has closed the streams that it captured. Whatever a thread
+        # logs or raises between now and Python's end would only be noise after a green run.
+        if threading.active_count() > 1:
+            logging.raiseExceptions = False
+            logging.lastResort = None
+            threading.excepthook = _ignore
+
+
+def _ignore(_args: threading.ExceptHookArgs) -> None:
+    pass
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fix_concurrent_futures(request: pytest.FixtureRequest) -> Iterator[ConcurrentFuturesFix]:
+    """Applies the fix to the whole session; import it in conftest.py, nothing else to do."""
+    fix = ConcurrentFuturesFix(since_import=True)
+    if not request.config.pluginmanager.has_plugin(_Summary.NAME):
+        request.config.pluginmanager.register(_Summary(fix), _Summary.NAME)
+    with fix:
+        yield fix

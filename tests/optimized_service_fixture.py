@@ -1,0 +1,531 @@
+"""A fast fixture for any service that talks MQTT, and its override in place of a slow one.
+
+Needs pytest, paho-mqtt and, beside it, ``mqtt_test_broker.py``, ``shared_mqtt_pool.py`` and
+``concurrent_futures_fix.py``. In ``tests/conftest.py``::
+
+    from optimized_service_fixture import override_fixture, service_fixture
+    from thermostat.service import Thermostat
+
+    fast_thermostat = service_fixture(
+        Thermostat,
+        tasks={"run_poll_once": "_poll_sensors"},
+        cleanup="shutdown",
+    )
+    override_fixture("thermostat", fast_thermostat)
+
+The service is built for real, by its own constructor, and speaks over real MQTT connections to
+the session's broker. Its background threads and timers do not start; a test runs a task when it
+wants it run (``thermostat.run_poll_once()``), or has them all started
+(``thermostat.test_enable_background_tasks()``). After the test the service is cleaned up, and
+what it leaves behind is ended: threads, timers, executors, processes, MQTT clients, retained
+messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import inspect
+import multiprocessing
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Callable, Union
+
+import pytest
+
+if TYPE_CHECKING or not __package__:
+    from concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
+    from mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
+    from shared_mqtt_pool import SharedMQTTPool
+else:
+    from .concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
+    from .mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
+    from .shared_mqtt_pool import SharedMQTTPool
+
+Names = Union[str, Sequence[str]]
+
+HOST_VARIABLES = ("MQTT_BROKER", "MQTT_HOST", "MQTT_BROKER_HOST", "MQTT_SERVER")
+PORT_VARIABLES = ("MQTT_PORT", "MQTT_BROKER_PORT")
+RUNNING_FLAGS = ("_running", "running")
+CLEANUP_METHODS = ("cleanup", "shutdown", "stop", "close")
+
+SHORT_SLEEP = 0.001
+"""Seconds that a sleep of the service takes while it is cleaned up."""
+
+
+class ServiceFixtureError(RuntimeError):
+    """A service that the fixture cannot handle as it was described; says what to change."""
+
+
+# --- The fixture ------------------------------------------------------------------------------
+
+
+def service_fixture(
+    service: type | str,
+    *,
+    requires: Sequence[str] = (),
+    tasks: Mapping[str, Names] | None = None,
+    running: Names = RUNNING_FLAGS,
+    cleanup: Names = CLEANUP_METHODS,
+) -> Any:
+    """Make a fixture that builds a service fast and leaves nothing of it behind.
+
+    Required parameters of the constructor are filled from the fixtures of the same names. The
+    environment variables by which services usually find their broker are set while it lives.
+
+    Usage: ``fast = service_fixture(Thermostat, tasks={"run_poll_once": "_poll_sensors"})``.
+
+    Args:
+        service: the class, or the name of a fixture that gives it.
+        requires: fixtures to set up first, such as fakes of the network; a name that no
+            fixture has is passed over.
+        tasks: methods to add to the service, and the method of the service that each runs
+            once; of several names the first that the service has.
+        running: the attribute that says whether the service runs, a bool or an Event.
+        cleanup: the method that ends the service; of several names the first that it has.
+    """
+
+    @pytest.fixture
+    def fast_service(
+        request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool
+    ) -> Iterator[Any]:
+        for name in requires:
+            _request_if_defined(request, name)
+        service_class = request.getfixturevalue(service) if isinstance(service, str) else service
+        under_test = ServiceUnderTest(
+            service_class, _as_tuple(running), _as_tuple(cleanup), dict(tasks or {})
+        )
+        arguments = _constructor_arguments(request, service_class)
+        request.node.stash.setdefault(services_of_test, []).append(under_test)
+        with under_test.living(clean_mqtt_broker, arguments):
+            yield under_test.service
+        for leak in under_test.leaks:
+            title = "left behind by services (could not be ended)"
+            add_to_summary(request.config, title, f"{request.node.nodeid}: {leak}")
+
+    return fast_service
+
+
+def _as_tuple(names: Names) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _request_if_defined(request: pytest.FixtureRequest, name: str) -> None:
+    try:
+        request.getfixturevalue(name)
+    except pytest.FixtureLookupError as error:
+        if error.argname != name:
+            raise
+
+
+def _constructor_arguments(request: pytest.FixtureRequest, service_class: type) -> dict[str, Any]:
+    required = [
+        parameter.name
+        for parameter in inspect.signature(service_class).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    return {name: request.getfixturevalue(name) for name in required}
+
+
+@dataclass
+class ServiceUnderTest:
+    """One service in one test: how it is built, run by hand, and ended."""
+
+    service_class: type
+    running: tuple[str, ...]
+    cleanup: tuple[str, ...]
+    tasks: dict[str, Names]
+    service: Any = None
+    tasks_run: set[str] = field(default_factory=set)
+    leaks: list[str] = field(default_factory=list)
+    cleaned_up: bool = False
+
+    @contextlib.contextmanager
+    def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
+        """Build the service, and end it with the ``with`` block."""
+        with contextlib.ExitStack() as life:
+            life.enter_context(_environment_for(pool.endpoint))
+            life.enter_context(_no_children_left())
+            fix = ConcurrentFuturesFix()
+            life.callback(self._end_threads, fix)
+            life.enter_context(fix)
+            life.enter_context(pool.lending())
+            background = BackgroundTasks(self.service_class)
+            with background.held():
+                self.service = self.service_class(**arguments)
+            life.callback(self._clean_up)
+            life.callback(background.stop)
+            self._equip(background)
+            yield
+        self.leaks += fix.stuck
+
+    def _equip(self, background: BackgroundTasks) -> None:
+        if not hasattr(self.service, "__dict__"):
+            raise ServiceFixtureError(
+                f"{self.service_class.__name__} has __slots__, so no methods can be added to it; "
+                "give service_fixture a subclass without them"
+            )
+        flag = _RunningFlag(self.service, self.running)
+        methods: dict[str, Callable[..., Any]] = {
+            name: functools.partial(self._run_once, name, flag) for name in self.tasks
+        }
+        methods["test_enable_background_tasks"] = functools.partial(background.start, flag)
+        methods["test_disable_background_tasks"] = background.stop
+        cleanup = _first_method(self.service, self.cleanup)
+        if cleanup is not None:
+            methods[cleanup] = self._noting_cleanup(getattr(self.service, cleanup))
+        vars(self.service).update(methods)
+
+    def _run_once(self, name: str, flag: _RunningFlag, *args: Any, **kwargs: Any) -> Any:
+        """Run a task of the service now, in this thread, and return what it returns."""
+        candidates = _as_tuple(self.tasks[name])
+        method = _first_method(self.service, candidates)
+        if method is None:
+            raise ServiceFixtureError(
+                f"{name}() finds none of {', '.join(candidates)} on "
+                f"{self.service_class.__name__}. Name the method that does it: "
+                f"service_fixture(..., tasks={{{name!r}: 'the_method'}})"
+            )
+        self.tasks_run.add(name)
+        with flag.set_meanwhile():
+            return _finished(getattr(self.service, method)(*args, **kwargs))
+
+    def _noting_cleanup(self, cleanup: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(cleanup)
+        def noting(*args: Any, **kwargs: Any) -> Any:
+            self.cleaned_up = True
+            return cleanup(*args, **kwargs)
+
+        return noting
+
+    def _clean_up(self) -> None:
+        """Have the service end itself, unless the test did; without its pauses for others."""
+        cleanup = _first_method(self.service, self.cleanup)
+        if cleanup is None or self.cleaned_up:
+            return
+        sleep = time.sleep
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, SHORT_SLEEP)))
+            _finished(getattr(self.service, cleanup)())
+
+    def _end_threads(self, fix: ConcurrentFuturesFix) -> None:
+        threads = fix.threads.alive
+        _cancel_timers(threads)
+        for thread in end_threads(threads):
+            self.leaks.append(
+                f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
+                f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
+            )
+
+
+services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
+
+
+def _first_method(service: Any, names: Sequence[str]) -> str | None:
+    return next((name for name in names if callable(getattr(service, name, None))), None)
+
+
+def _finished(result: Any) -> Any:
+    """Run what an ``async def`` method returned to its end."""
+    return asyncio.run(_await(result)) if inspect.isawaitable(result) else result
+
+
+async def _await(awaitable: Any) -> Any:
+    return await awaitable
+
+
+@contextlib.contextmanager
+def _environment_for(endpoint: MQTTEndpoint) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in HOST_VARIABLES:
+            patch.setenv(name, endpoint.host)
+        for name in PORT_VARIABLES:
+            patch.setenv(name, str(endpoint.port))
+        yield
+
+
+@contextlib.contextmanager
+def _no_children_left() -> Iterator[None]:
+    before = set(multiprocessing.active_children())
+    yield
+    for process in set(multiprocessing.active_children()) - before:
+        process.kill()
+        process.join()
+
+
+class _RunningFlag:
+    """The attribute by which a service knows whether it runs: a bool, or an Event."""
+
+    def __init__(self, service: Any, names: Sequence[str]) -> None:
+        self._service = service
+        self._name = next((name for name in names if self._is_flag(name)), None)
+
+    def _is_flag(self, name: str) -> bool:
+        return isinstance(vars(self._service).get(name), (bool, threading.Event))
+
+    def get(self) -> bool:
+        """Say whether the service thinks that it runs; one without a flag does."""
+        if self._name is None:
+            return True
+        value = getattr(self._service, self._name)
+        return value.is_set() if isinstance(value, threading.Event) else bool(value)
+
+    def set(self, running: bool) -> None:
+        """Have the service think that it runs, or that it does not."""
+        if self._name is None:
+            return
+        value = getattr(self._service, self._name)
+        if not isinstance(value, threading.Event):
+            setattr(self._service, self._name, running)
+        elif running:
+            value.set()
+        else:
+            value.clear()
+
+    @contextlib.contextmanager
+    def set_meanwhile(self) -> Iterator[None]:
+        """Let tasks run that begin with a look at the flag."""
+        before = self.get()
+        self.set(True)
+        try:
+            yield
+        finally:
+            if not before:
+                self.set(False)
+
+
+# --- Background tasks -------------------------------------------------------------------------
+
+
+class BackgroundTasks:
+    """The threads and timers that a service starts as it is built: held until they are wanted."""
+
+    def __init__(self, service_class: type) -> None:
+        self._packages = {base.__module__.partition(".")[0] for base in service_class.__mro__} - {
+            "builtins",
+            "abc",
+            "typing",
+            "threading",
+        }
+        self._held: list[_HeldThread] = []
+        self._running: list[threading.Thread] = []
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the service's threads that are started inside the ``with`` block."""
+        start = threading.Thread.start
+
+        def hold_or_start(thread: threading.Thread) -> None:
+            if self._is_of_the_service(thread):
+                self._held.append(_HeldThread(thread))
+            else:  # of a library: paho's network loop, an executor's worker
+                start(thread)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Thread, "start", hold_or_start)
+            yield
+
+    def _is_of_the_service(self, thread: threading.Thread) -> bool:
+        code: Any = type(thread)
+        if isinstance(thread, threading.Timer):
+            code = thread.function
+        elif code is threading.Thread:
+            code = getattr(thread, "_target", None)
+        while isinstance(code, functools.partial):
+            code = code.func
+        return str(getattr(code, "__module__", "")).partition(".")[0] in self._packages
+
+    def start(self, flag: _RunningFlag) -> None:
+        """Start what was held, as the service's own constructor would have."""
+        if any(thread.is_alive() for thread in self._running):
+            return
+        flag.set(True)
+        self._running = [held.start() for held in self._held]
+
+    def stop(self) -> None:
+        """End what was started; each is interrupted in its sleep or wait.
+
+        Raises:
+            ServiceFixtureError: one would not end; says where it stands.
+        """
+        threads, self._running = self._running, []
+        _cancel_timers(threads)
+        stuck = end_threads(threads, at_once=True)
+        if stuck:
+            stacks = "\n".join(f"{thread.name}:\n{stack_of(thread)}" for thread in stuck)
+            raise ServiceFixtureError(f"background tasks that do not end:\n{stacks}")
+
+
+def _cancel_timers(threads: Sequence[threading.Thread]) -> None:
+    for thread in threads:
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+
+
+class _HeldThread:
+    """A thread that its service believes to be started."""
+
+    def __init__(self, thread: threading.Thread) -> None:
+        self._thread: threading.Thread | None = thread
+        self._again = _recipe_for(thread)
+        # The service may join it as it ends, which an unstarted thread does not allow.
+        thread.join = lambda timeout=None: None  # type: ignore[method-assign]
+
+    def start(self) -> threading.Thread:
+        """Start the thread itself, and a copy of it any further time."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            thread = self._again()
+        vars(thread).pop("join", None)
+        thread.start()
+        return thread
+
+
+def _recipe_for(thread: threading.Thread) -> Callable[[], threading.Thread]:
+    """Say how to make a thread like *thread*: one can be started once only."""
+    if type(thread) is threading.Timer:
+        timer = (thread.interval, thread.function, thread.args, thread.kwargs)
+        return lambda: threading.Timer(*timer)
+    if type(thread) is threading.Thread:
+        return functools.partial(
+            threading.Thread,
+            target=thread._target,  # type: ignore[attr-defined]
+            args=thread._args,  # type: ignore[attr-defined]
+            kwargs=thread._kwargs,  # type: ignore[attr-defined]
+            name=thread.name,
+        )
+    return functools.partial(_refuse_to_copy, type(thread).__name__)
+
+
+def _refuse_to_copy(kind: str) -> threading.Thread:
+    raise ServiceFixtureError(
+        f"background tasks cannot be enabled a second time: a {kind} can be started once only"
+    )
+
+
+# --- The override -----------------------------------------------------------------------------
+
+
+@dataclass
+class _Override:
+    name: str
+    fixture: Any
+    taken_in: set[str] = field(default_factory=set)
+
+
+_overrides: dict[str, _Override] = {}
+
+
+def override_fixture(name: str, fixture: Any) -> None:
+    """Replace the fixture *name* by *fixture* wherever it is defined.
+
+    That is in test modules, in classes, and in conftest.py files; a fixture in the conftest.py
+    of the same name would not win over one in a test module. Call it at the top level of a
+    conftest.py: ``override_fixture("thermostat", fast_thermostat)``.
+
+    Raises:
+        TypeError: *fixture* is none.
+    """
+    if _fixture_name(fixture, "") is None:
+        raise TypeError(
+            f"override_fixture({name!r}, ...) takes a fixture, not {fixture!r}; "
+            "make one with service_fixture(...) or @pytest.fixture"
+        )
+    _overrides[name] = _Override(name, fixture)
+
+
+def withdraw_override(name: str) -> None:
+    """Leave the fixture *name* as it is, in the modules that are still to be collected."""
+    _overrides.pop(name, None)
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Replace the fixtures in a test module before pytest looks for them."""
+    if not _overrides or not isinstance(collector, pytest.Module):
+        return
+    try:
+        module = collector.obj
+    except (Exception, pytest.skip.Exception):  # noqa: BLE001
+        return  # pytest imports it again when it collects it, and reports the same
+    for override in _overrides.values():
+        if _replace_in(module, override, _conftests_of(collector)):
+            override.taken_in.add(collector.nodeid)
+
+
+def _replace_in(module: ModuleType, override: _Override, conftests: list[ModuleType]) -> bool:
+    classes = [value for value in vars(module).values() if isinstance(value, type)]
+    owners: list[Any] = [base for cls in classes for base in cls.__mro__[:-1]]
+    in_classes = [_remove_fixture(owner, override) for owner in owners]
+    in_module = _remove_fixture(module, override)
+    in_conftest = [_has_fixture(conftest, override) for conftest in conftests]
+    if not (in_module or any(in_classes) or any(in_conftest)):
+        return False
+    setattr(module, override.name, override.fixture)
+    return True
+
+
+def _remove_fixture(owner: Any, override: _Override) -> bool:
+    """Remove the slow fixture from a module or class, so that the fast one is found instead."""
+    attributes = _fixture_attributes(owner, override)
+    for attribute in attributes:
+        delattr(owner, attribute)
+    return bool(attributes)
+
+
+def _has_fixture(owner: Any, override: _Override) -> bool:
+    return bool(_fixture_attributes(owner, override))
+
+
+def _fixture_attributes(owner: Any, override: _Override) -> list[str]:
+    return [
+        attribute
+        for attribute, value in vars(owner).items()
+        if _fixture_name(value, attribute) == override.name and value is not override.fixture
+    ]
+
+
+def _fixture_name(value: Any, attribute: str) -> str | None:
+    """Return the name of the fixture that *value* is; None where it is none."""
+    for marker_of in ("_fixture_function_marker", "_pytestfixturefunction"):  # since 8.4, before
+        marker = getattr(value, marker_of, None)
+        if type(marker).__name__ == "FixtureFunctionMarker":
+            return getattr(marker, "name", None) or attribute
+    return None
+
+
+def _conftests_of(collector: pytest.Module) -> list[ModuleType]:
+    """Return the conftest.py modules whose fixtures a test module sees."""
+    return [
+        plugin
+        for plugin in collector.config.pluginmanager.get_plugins()
+        if isinstance(plugin, ModuleType)
+        and Path(plugin.__file__ or "").name == "conftest.py"
+        and Path(plugin.__file__ or "").parent in collector.path.parents
+    ]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Say so where an override was asked for, tests use the fixture, and nothing took."""
+    used = {name for item in getattr(session, "items", ()) for name in _fixtures_of(item)}
+    for override in _overrides.values():
+        if override.name in used and not override.taken_in:
+            add_to_summary(
+                session.config,
+                "fixture overrides",
+                f"{override.name}: nothing was overridden. The tests get the fixture from a "
+                "plugin, or the module was imported before conftest.py asked for the override; "
+                "call override_fixture() at the top level of the topmost conftest.py.",
+            )
+
+
+def _fixtures_of(item: pytest.Item) -> Sequence[str]:
+    return getattr(item, "fixturenames", ())
+
+
+register_with_pytest(__name__)

@@ -1,0 +1,1030 @@
+"""MQTT clients on loan, a monitor of everything that is published, and a clean broker a test.
+
+Needs pytest, paho-mqtt and ``mqtt_test_broker.py`` beside it. Copy both into ``tests/`` and
+import the fixtures in ``tests/conftest.py``::
+
+    from shared_mqtt_pool import mqtt_client, mqtt_client_factory, mqtt_monitor, shared_mqtt_pool
+
+and use them::
+
+    def test_status(mqtt_client, mqtt_monitor):
+        mqtt_client.publish("device/status", "on", retain=True)
+        [message] = mqtt_monitor.wait_for("device/status")
+        assert message.payload == b"on" and message.retain
+
+One connection is shared by the whole session: it watches everything that is published, knows
+the retained messages, and provides the barriers that replace every ``sleep``. A client on loan
+is a real paho client on a connection of its own, since that costs 0.6 ms and behaves, in every
+respect, as one does. The pool connects it to the test broker, whatever address it is given,
+and when the loan ends, it undoes what the client did: callbacks, subscriptions, session, will.
+
+For suites that make their clients in ``unittest`` classes or module-level helpers, import
+``prompt_mqtt_clients`` and ``redirected_mqtt_clients`` and name them in an autouse fixture or
+``pytestmark``: they act on every paho client of the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.abc
+import importlib.machinery
+import itertools
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import types
+import weakref
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Callable
+
+import paho.mqtt.client as mqtt
+import pytest
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+if TYPE_CHECKING or not __package__:
+    from mqtt_test_broker import (
+        BrokerError,
+        MQTTEndpoint,
+        SessionBroker,
+        add_to_summary,
+        mqtt_length,
+        mqtt_string,
+        register_with_pytest,
+    )
+else:
+    from .mqtt_test_broker import (
+        BrokerError,
+        MQTTEndpoint,
+        SessionBroker,
+        add_to_summary,
+        mqtt_length,
+        mqtt_string,
+        register_with_pytest,
+    )
+
+TIMEOUT = 5.0
+"""Seconds that a broker gets for an answer before the test fails."""
+
+HISTORY_LENGTH = 100_000
+"""Messages that the monitor keeps; of more it keeps the latest and says so."""
+
+BARRIER_TOPIC = "$barrier/"
+"""Hidden from subscriptions to ``#``, as all topics that begin with a dollar are."""
+
+PAHO_MODULE = "paho.mqtt.client"
+
+_RealClient = mqtt.Client  # a suite may replace the module's attribute by a mock
+
+
+class MQTTConnectionError(BrokerError):
+    """The test broker does not let us in or has stopped answering."""
+
+    def __init__(self, endpoint: MQTTEndpoint, reason: object) -> None:
+        super().__init__(
+            f"MQTT connection failed: {endpoint.host}:{endpoint.port}: {reason}. "
+            "Check that the test broker is running: the shared connection needs it throughout."
+        )
+
+
+def new_client(**options: Any) -> mqtt.Client:
+    """Make a paho client with the newest callbacks that the installed paho has.
+
+    Usage: ``new_client(client_id="one", protocol=mqtt.MQTTv5)``.
+    """
+    if hasattr(mqtt, "CallbackAPIVersion"):
+        options.setdefault("callback_api_version", mqtt.CallbackAPIVersion.VERSION2)
+    return _RealClient(**options)
+
+
+# --- What acts on every paho client of the process ---------------------------------------------
+
+
+class ClientScope:
+    """Takes part in the life of every paho client that is made while it is active."""
+
+    def created(self, client: mqtt.Client) -> None:
+        """Hear of a new client."""
+
+    def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
+        """Say where *client* connects that was told to connect to *host* and *port*."""
+        return host, port
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Take part from here to the end of the ``with`` block."""
+        _scopes.append(self)
+        if len(_scopes) == 1:
+            _paho_patch.apply()
+        try:
+            yield
+        finally:
+            _scopes.remove(self)
+            if not _scopes:
+                _paho_patch.undo()
+
+
+_scopes: list[ClientScope] = []
+
+
+class _PahoPatch(importlib.abc.MetaPathFinder):
+    """Wraps the methods of paho's Client that matter here, of every copy of paho there is.
+
+    The class is changed in place, not replaced: that reaches subclasses, and services that
+    imported the name long ago. A suite that imports paho anew gets a new class; therefore this
+    is a finder as well, first in ``sys.meta_path``, that wraps the methods of that one too.
+    """
+
+    def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+
+    def apply(self) -> None:
+        modules = {id(module): module for module in (mqtt, sys.modules.get(PAHO_MODULE)) if module}
+        for module in modules.values():
+            self._wrap_methods(module)
+        sys.meta_path.insert(0, self)
+
+    def undo(self) -> None:
+        sys.meta_path.remove(self)
+        self._patch.undo()
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Find paho's client module as Python would, and have it wrapped once it has run."""
+        if fullname != PAHO_MODULE:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        if spec is None or spec.loader is None:
+            return None
+        execute = spec.loader.exec_module
+
+        def execute_and_wrap(module: types.ModuleType) -> None:
+            execute(module)
+            self._wrap_methods(module)
+
+        spec.loader.exec_module = execute_and_wrap  # type: ignore[method-assign]
+        return spec
+
+    def _wrap_methods(self, module: types.ModuleType) -> None:
+        client_class = _RealClient if module is mqtt else module.Client
+        for name, around in _AROUND_METHODS.items():
+            wrapped = _wrap(getattr(client_class, name), around)
+            self._patch.setattr(client_class, name, wrapped)
+        self._patch.setattr(module, "time", _InterruptibleTime())
+
+
+def _wrap(method: Callable[..., Any], around: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def wrapped(client: mqtt.Client, *args: Any, **kwargs: Any) -> Any:
+        return around(method, client, *args, **kwargs)
+
+    return wrapped
+
+
+def _around_init(method: Callable[..., None], client: Any, *args: Any, **kwargs: Any) -> None:
+    method(client, *args, **kwargs)
+    for scope in tuple(_scopes):
+        scope.created(client)
+
+
+def _around_connect_async(
+    method: Callable[..., Any], client: Any, host: str, port: int = 1883, *args: Any, **kwargs: Any
+) -> Any:
+    for scope in tuple(_scopes):
+        host, port = scope.route(client, host, port)
+    return method(client, host, port, *args, **kwargs)
+
+
+def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
+    result = method(client)
+    _send_at_once(client.socket())
+    return result
+
+
+def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
+    thread = client._thread
+    if thread is not None:
+        _wake_network_loop(client, thread)
+    try:
+        return method(client, *args, **kwargs)
+    except AttributeError:
+        # paho 2 forgets its thread as that ends, which may be just before it waits for it.
+        if client._thread is not None:
+            raise
+        return mqtt.MQTT_ERR_SUCCESS
+
+
+_AROUND_METHODS: dict[str, Callable[..., Any]] = {
+    "__init__": _around_init,
+    "connect_async": _around_connect_async,  # connect() goes through it
+    "reconnect": _around_reconnect,  # connect() and the network loop go through it
+    "loop_stop": _around_loop_stop,
+}
+
+
+def _send_at_once(connection: Any) -> None:
+    """Switch Nagle's algorithm off: with it, QoS 1 and 2 round trips take 44 ms and more."""
+    raw: socket.socket = getattr(connection, "_socket", connection)  # inside paho's websocket
+    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _wake_network_loop(client: Any, thread: threading.Thread) -> None:
+    """Have the network loop notice at once that it has to end, not at the end of its second."""
+    client._thread_terminate = True
+    _wake_up_of(thread).set()
+    with contextlib.suppress(OSError, AttributeError):  # its sockets go as it ends
+        client._sockpairW.send(b"0")
+
+
+class _InterruptibleTime:
+    """Stands in for the module ``time`` inside paho, whose network loop sleeps between retries."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless the network loop of this thread is told to stop."""
+        _wake_up_of(threading.current_thread()).wait(seconds)
+
+
+def _wake_up_of(thread: threading.Thread) -> threading.Event:
+    wake_up: threading.Event = thread.__dict__.setdefault("_mqtt_wake_up", threading.Event())
+    return wake_up
+
+
+_paho_patch = _PahoPatch()
+
+
+# --- Ending a client --------------------------------------------------------------------------
+
+_CALLBACKS = (
+    "on_connect",
+    "on_connect_fail",
+    "on_disconnect",
+    "on_log",
+    "on_message",
+    "on_pre_connect",
+    "on_publish",
+    "on_subscribe",
+    "on_unsubscribe",
+)
+_SOCKET_CALLBACKS = (  # an asyncio loop unregisters the socket in these
+    "on_socket_open",
+    "on_socket_close",
+    "on_socket_register_write",
+    "on_socket_unregister_write",
+)
+
+
+def end_client(client: Any, timeout: float = TIMEOUT) -> None:
+    """Disconnect *client*, end its network loop, and prove that the broker is done with it.
+
+    None of its callbacks runs from here on. The proof is the end of the stream from the broker,
+    which closes a connection once it has processed everything that came before DISCONNECT.
+
+    Raises:
+        TimeoutError: the broker did not close the connection, or a callback blocks the network
+            loop, for *timeout* seconds.
+    """
+    _silence(client, _CALLBACKS)
+    deadline = time.monotonic() + timeout
+    stream = _duplicate_stream(client) if client.is_connected() else None
+    client.disconnect()
+    _end_network_loop(client, deadline)
+    _silence(client, _SOCKET_CALLBACKS)
+    if stream is not None:
+        with stream:
+            _wait_for_end(stream, deadline)
+
+
+def _silence(client: Any, callbacks: Sequence[str]) -> None:
+    for name in callbacks:
+        setattr(client, name, None)
+    with client._callback_mutex:
+        client._on_message_filtered = type(client._on_message_filtered)()
+
+
+def _duplicate_stream(client: Any) -> socket.socket | None:
+    connection = client.socket()
+    return socket.socket(fileno=os.dup(connection.fileno())) if connection else None
+
+
+def _end_network_loop(client: Any, deadline: float) -> None:
+    thread = client._thread
+    if thread is None or thread is threading.current_thread():
+        return
+    _wake_network_loop(client, thread)
+    thread.join(max(0.0, deadline - time.monotonic()))
+    if thread.is_alive():
+        raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
+    client._thread = None
+
+
+def _wait_for_end(stream: socket.socket, deadline: float) -> None:
+    stream.setblocking(True)
+    while True:
+        stream.settimeout(max(0.001, deadline - time.monotonic()))
+        try:
+            if not stream.recv(65536):
+                return
+        except ConnectionError:
+            return
+        except socket.timeout:
+            raise TimeoutError("the broker has not closed the connection") from None
+
+
+# --- The shared connection --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MQTTMessage:
+    """A message as it was published: with the retain flag and the QoS of its publisher."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+
+    def json(self) -> Any:
+        """Return the payload decoded as JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return json.loads(self.payload)
+
+    def __str__(self) -> str:
+        flags = f"QoS {self.qos}, retained" if self.retain else f"QoS {self.qos}"
+        payload = repr(self.payload[:80]) + ("..." if len(self.payload) > 80 else "")
+        return f"{self.topic}: {payload} ({flags})"
+
+
+class _Observer:
+    """The shared connection: sees everything, knows what is retained, provides barriers."""
+
+    def __init__(self, endpoint: MQTTEndpoint) -> None:
+        self._endpoint = endpoint
+        self._changed = threading.Condition()
+        self._history: deque[MQTTMessage] = deque(maxlen=HISTORY_LENGTH)
+        self._seen = 0  # messages ever; the history ends with the last of them
+        self._barriers: set[bytes] = set()
+        self._tokens = itertools.count()
+        self._subscribed = False
+        self.retained: dict[str, MQTTMessage] = {}
+        self._client = new_client(protocol=mqtt.MQTTv5, **_constructor_options(endpoint))
+        _admit(self._client, endpoint)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = self._on_disconnect
+        self._client.on_subscribe = self._on_subscribe
+        self._client.on_message = self._on_message
+        self._client.reconnect_delay_set(min_delay=0.01, max_delay=0.1)  # type: ignore[arg-type]
+
+    def connect(self) -> None:
+        """Connect and learn what is retained.
+
+        Raises:
+            MQTTConnectionError: the broker refuses or does not answer.
+        """
+        try:
+            self._client.connect(**self._endpoint.get_connection_params())
+        except OSError as error:
+            raise MQTTConnectionError(self._endpoint, error) from None
+        _send_at_once(self._client.socket())
+        self._client.loop_start()
+        self._await(lambda: self._subscribed, "no subscription was granted")
+        self.barrier()
+
+    def close(self) -> None:
+        """Disconnect."""
+        with contextlib.suppress(TimeoutError):  # a broker that hangs is no news at the end
+            end_client(self._client)
+
+    def is_connected(self) -> bool:
+        """Say whether the broker has granted our subscription on a connection that is open."""
+        return self._subscribed
+
+    def _on_connect(self, client: mqtt.Client, *_args: Any) -> None:
+        _send_at_once(client.socket())
+        with self._changed:
+            self.retained.clear()  # what is still retained comes with the subscription
+        everything = SubscribeOptions(qos=2, retainAsPublished=True)
+        barriers = SubscribeOptions(qos=2)
+        client.subscribe([("#", everything), (BARRIER_TOPIC + "#", barriers)])
+
+    def _on_subscribe(self, *_args: Any) -> None:
+        with self._changed:
+            self._subscribed = True
+            self._changed.notify_all()
+
+    def _on_disconnect(self, *_args: Any) -> None:
+        with self._changed:
+            self._subscribed = False
+            self._changed.notify_all()
+
+    def _on_message(self, _client: mqtt.Client, _userdata: Any, received: Any) -> None:
+        with self._changed:
+            if received.topic.startswith(BARRIER_TOPIC):
+                self._barriers.add(received.payload)
+            else:
+                self._note(
+                    MQTTMessage(
+                        received.topic, received.payload, received.qos, bool(received.retain)
+                    )
+                )
+            self._changed.notify_all()
+
+    def _note(self, message: MQTTMessage) -> None:
+        self._history.append(message)
+        self._seen += 1
+        if message.retain and message.payload:
+            self.retained[message.topic] = message
+        elif message.retain:
+            self.retained.pop(message.topic, None)
+
+    @property
+    def position(self) -> int:
+        """Where the history ends at present."""
+        return self._seen
+
+    def since(self, position: int) -> list[MQTTMessage]:
+        """Return the messages from *position* on, as far as they were kept."""
+        with self._changed:
+            count = min(self._seen - position, len(self._history))
+            return list(itertools.islice(self._history, len(self._history) - count, None))
+
+    def dropped_since(self, position: int) -> int:
+        """Return how many messages from *position* on were not kept."""
+        return max(0, self._seen - position - len(self._history))
+
+    def wait_until_more(self, position: int, deadline: float) -> bool:
+        """Wait for the history to go beyond *position*; False where it does not in time."""
+        with self._changed:
+            timeout = max(0.0, deadline - time.monotonic())
+            return self._changed.wait_for(lambda: self._seen > position, timeout)
+
+    def barrier(self, publishers: Sequence[Any] = ()) -> None:
+        """Return when everything that was published before this call has arrived here.
+
+        The broker keeps the order of one connection only, hence a message to oneself through
+        each of *publishers*, and one through the shared connection for everybody else.
+
+        Raises:
+            MQTTConnectionError: a barrier did not come back.
+        """
+        tokens = {self._send_barrier(client) for client in publishers}
+        tokens.add(self._send_barrier(self._client))
+        self._await_barriers(tokens)
+        if self._client._in_messages:
+            # A QoS 2 message is delivered after its handshake; so is a barrier of QoS 2.
+            token = next(self._tokens).to_bytes(8, "big")
+            self._client.publish(BARRIER_TOPIC, token, qos=2)
+            self._await_barriers({token})
+
+    def _send_barrier(self, client: Any) -> bytes:
+        """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
+        token = next(self._tokens).to_bytes(8, "big")
+        no_properties = b"\x00" if client._protocol == mqtt.MQTTv5 else b""
+        body = mqtt_string(BARRIER_TOPIC) + no_properties + token
+        packet = b"\x30" + mqtt_length(len(body)) + body
+        client._packet_queue(mqtt.PINGREQ, packet, 0, 0)
+        return token
+
+    def _await_barriers(self, tokens: set[bytes]) -> None:
+        self._await(lambda: tokens <= self._barriers, "a barrier did not come back")
+        with self._changed:
+            self._barriers -= tokens
+
+    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
+        with self._changed:
+            if not self._changed.wait_for(condition, TIMEOUT):
+                raise MQTTConnectionError(self._endpoint, f"{otherwise} within {TIMEOUT:g} s")
+
+    def restore_retained(self, wanted: Mapping[str, MQTTMessage]) -> None:
+        """Have the broker retain what *wanted* says, and nothing else.
+
+        Raises:
+            MQTTConnectionError: the broker does not confirm it.
+        """
+        with self._changed:
+            surplus = [topic for topic in self.retained if topic not in wanted]
+            changed = [m for topic, m in wanted.items() if self.retained.get(topic) != m]
+        for topic in surplus:
+            self._client.publish(topic, b"", retain=True)
+        for message in changed:
+            self._client.publish(message.topic, message.payload, message.qos, retain=True)
+        if surplus or changed:
+            self.barrier()
+
+
+def _constructor_options(endpoint: MQTTEndpoint) -> dict[str, Any]:
+    return {"transport": "websockets"} if endpoint.websockets else {}
+
+
+def _admit(client: Any, endpoint: MQTTEndpoint) -> None:
+    """Have *client* reach *endpoint* in the way that the endpoint wants it."""
+    if endpoint.username is not None:
+        client.username_pw_set(endpoint.username, endpoint.password)
+    if endpoint.ssl_context is not None and not client._ssl:
+        client.tls_set_context(endpoint.ssl_context)
+    client._ssl = endpoint.ssl_context is not None
+    client._transport = "websockets" if endpoint.websockets else "tcp"
+
+
+# --- The pool ---------------------------------------------------------------------------------
+
+
+class SharedMQTTPool(ClientScope):
+    """Lends paho clients that are connected to one broker, and undoes what they did.
+
+    Usage::
+
+        pool = SharedMQTTPool(broker.get_connection_params())
+        client = pool.acquire()
+        ...
+        pool.release(client)
+        pool.close()
+
+    All methods may be called from any thread.
+
+    Args:
+        connection_params: ``host``, ``port``, ``keepalive`` (seconds), and what
+            ``get_security_params()`` of a broker gives.
+    """
+
+    def __init__(self, connection_params: Mapping[str, Any]) -> None:
+        self.endpoint = _endpoint_from(connection_params)
+        self._lock = threading.RLock()
+        self._loans: dict[Any, None] = {}
+        self._lending: list[list[Any]] = []
+        self._observer: _Observer | None = None
+        self._life = contextlib.ExitStack()
+        self._life.enter_context(self.active())
+        self._life.callback(self._close_observer)
+        self._life.callback(self._release_all)
+        self._closed = False
+
+    def __enter__(self) -> SharedMQTTPool:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self.close()
+
+    @property
+    def ref_count(self) -> int:
+        """How many clients are on loan."""
+        return len(self._loans)
+
+    @property
+    def observer(self) -> _Observer:
+        """The shared connection; made where there is none, made anew where it broke."""
+        with self._lock:
+            self._require_open()
+            if self._observer is not None and not self._observer.is_connected():
+                self._close_observer()
+            if self._observer is None:
+                observer = _Observer(self.endpoint)
+                observer.connect()
+                self._observer = observer
+            return self._observer
+
+    def acquire(self, **options: Any) -> mqtt.Client:
+        """Return a client on loan: connected, its network loop running.
+
+        Args:
+            **options: for paho's ``Client``, such as ``client_id`` or ``protocol``.
+
+        Raises:
+            MQTTConnectionError: the broker does not let it in.
+        """
+        self._require_open()
+        client = new_client(**{**_constructor_options(self.endpoint), **options})
+        answered = threading.Event()
+        client.on_connect = lambda *_args: answered.set()
+        self._lend(client)
+        try:
+            client.connect(**self.endpoint.get_connection_params())
+            client.loop_start()
+            if not answered.wait(TIMEOUT) or not client.is_connected():
+                raise MQTTConnectionError(self.endpoint, "the CONNECT was not accepted")
+        except BaseException as error:
+            self.release(client)
+            if isinstance(error, OSError):
+                raise MQTTConnectionError(self.endpoint, error) from None
+            raise
+        client.on_connect = None
+        return client
+
+    def release(self, client: mqtt.Client) -> None:
+        """Take *client* back: no callback runs any more, and the broker has forgotten it.
+
+        Raises:
+            ValueError: it is not on loan from this pool.
+            TimeoutError: a callback blocks its network loop, or the broker hangs.
+        """
+        with self._lock:
+            if client not in self._loans:
+                raise ValueError(f"{client!r} is not on loan from this pool, or not any more")
+            del self._loans[client]
+        client.reconnect = _refuse_to_reconnect  # type: ignore[method-assign]
+        end_client(client)
+        if _leaves_a_session(client):
+            self.endpoint.end_session(client._client_id.decode())
+
+    @contextlib.contextmanager
+    def lending(self) -> Iterator[None]:
+        """Lend every paho client that anybody makes inside the ``with`` block; then release."""
+        made_here: list[Any] = []
+        with self._lock:
+            self._lending.append(made_here)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lending.remove(made_here)
+            for client in made_here:
+                if client in self._loans:  # the test may have released it
+                    self.release(client)
+
+    def clients_on_loan(self) -> list[mqtt.Client]:
+        """Return the clients on loan, the oldest first."""
+        with self._lock:
+            return list(self._loans)
+
+    def barrier(self) -> None:
+        """Return when the monitor has seen all that was published before this call.
+
+        That is exact for what clients on loan have published, and for what reached the broker.
+
+        Raises:
+            MQTTConnectionError: the broker does not answer.
+        """
+        self.observer.barrier([c for c in self.clients_on_loan() if c.is_connected()])
+
+    def close(self) -> None:
+        """Release all clients and disconnect; does nothing twice."""
+        self._closed = True
+        self._life.close()
+
+    def created(self, client: mqtt.Client) -> None:
+        """Lend a new client where somebody asked for that."""
+        with self._lock:
+            if self._lending:
+                self._lending[-1].append(client)
+                self._lend(client)
+
+    def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
+        """Connect a client on loan to our broker, whatever address it was given."""
+        if client not in self._loans:
+            return host, port
+        _admit(client, self.endpoint)
+        return self.endpoint.host, self.endpoint.port
+
+    def _lend(self, client: mqtt.Client) -> None:
+        with self._lock:
+            self._loans[client] = None
+
+    def _release_all(self) -> None:
+        for client in self.clients_on_loan():
+            self.release(client)
+
+    def _close_observer(self) -> None:
+        if self._observer is not None:
+            self._observer.close()
+            self._observer = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise BrokerError("this pool is closed; make a new SharedMQTTPool")
+
+
+def _endpoint_from(params: Mapping[str, Any]) -> MQTTEndpoint:
+    known = {"host", "port", "keepalive", "username", "password", "ssl_context", "transport"}
+    if not {"host", "port"} <= set(params) or not set(params) <= known:
+        raise ValueError(
+            f"connection_params has {sorted(params)}; it needs host and port, and may have "
+            f"{sorted(known - {'host', 'port'})}"
+        )
+    endpoint = MQTTEndpoint(
+        params["host"],
+        params["port"],
+        username=params.get("username"),
+        password=params.get("password"),
+        ssl_context=params.get("ssl_context"),
+        websockets=params.get("transport") == "websockets",
+    )
+    endpoint.keepalive = params.get("keepalive", MQTTEndpoint.keepalive)
+    return endpoint
+
+
+def _refuse_to_reconnect() -> Any:
+    raise ConnectionRefusedError("this client was on loan, and its test is over")
+
+
+def _leaves_a_session(client: Any) -> bool:
+    """Say whether the broker keeps a session for *client* after its DISCONNECT."""
+    if client._protocol == mqtt.MQTTv5:
+        return bool(getattr(client._connect_properties, "SessionExpiryInterval", 0))
+    return not client._clean_session
+
+
+# --- The monitor ------------------------------------------------------------------------------
+
+
+class MQTTMonitor:
+    """What was published since the test began, whoever published it.
+
+    Usage::
+
+        mqtt_monitor.wait_for("device/+/status", count=2)
+        mqtt_monitor.assert_none("device/alarm")
+
+    """
+
+    def __init__(self, pool: SharedMQTTPool) -> None:
+        self._pool = pool
+        self._start = pool.observer.position
+
+    @property
+    def messages(self) -> list[MQTTMessage]:
+        """What has arrived so far, in order."""
+        return self._pool.observer.since(self._start)
+
+    def wait_for(
+        self,
+        topic_filter: str,
+        count: int = 1,
+        timeout: float = TIMEOUT,
+        where: Callable[[MQTTMessage], bool] | None = None,
+    ) -> list[MQTTMessage]:
+        """Return the matching messages as soon as there are *count*, from before the call too.
+
+        Args:
+            topic_filter: an MQTT topic filter, with ``+`` and ``#``.
+            count: how many it takes.
+            timeout: seconds to wait for them.
+            where: a condition that a message has to meet as well.
+
+        Raises:
+            ValueError: the topic filter is malformed.
+            pytest.fail.Exception: they do not come; the message lists what came instead.
+        """
+        __tracebackhide__ = True
+        _check_topic_filter(topic_filter)
+        deadline = time.monotonic() + timeout
+        observer = self._pool.observer
+        found: list[MQTTMessage] = []
+        position = self._start
+        while True:
+            new = observer.since(position)
+            position += len(new) + observer.dropped_since(position)
+            found += [m for m in new if _matches(m, topic_filter, where)]
+            if len(found) >= count:
+                return found
+            if not observer.wait_until_more(position, deadline):
+                what = f"{count} messages on {topic_filter!r} within {timeout:g} s"
+                condition = " that meet the condition" if where else ""
+                pytest.fail(f"Waited for {what}{condition}; {len(found)} came. {self._arrived()}")
+
+    def assert_none(self, topic_filter: str) -> None:
+        """Check that nothing was published on *topic_filter*, after a barrier.
+
+        Raises:
+            ValueError: the topic filter is malformed.
+            pytest.fail.Exception: something was; the message lists it.
+        """
+        __tracebackhide__ = True
+        _check_topic_filter(topic_filter)
+        self._pool.barrier()
+        found = [m for m in self.messages if _matches(m, topic_filter, None)]
+        if found:
+            listing = "\n".join(f"  {message}" for message in found)
+            pytest.fail(f"Nothing was to be published on {topic_filter!r}, but was:\n{listing}")
+
+    def clear(self) -> None:
+        """Forget what has been published so far."""
+        self._pool.barrier()
+        self._start = self._pool.observer.position
+
+    def _arrived(self) -> str:
+        messages = self.messages
+        dropped = self._pool.observer.dropped_since(self._start)
+        if not messages:
+            return "Nothing was published at all."
+        lines = [f"  {message}" for message in messages[-20:]]
+        if len(messages) + dropped > len(lines):
+            lines.insert(0, f"  ({len(messages) + dropped - len(lines)} earlier ones)")
+        return "\n".join(["Published were:", *lines])
+
+
+def _matches(
+    message: MQTTMessage, topic_filter: str, where: Callable[[MQTTMessage], bool] | None
+) -> bool:
+    return mqtt.topic_matches_sub(topic_filter, message.topic) and (not where or where(message))
+
+
+def _check_topic_filter(topic_filter: str) -> None:
+    __tracebackhide__ = True
+    levels = topic_filter.split("/")
+    misplaced = "#" in "".join(levels[:-1]) or any(
+        wildcard in level and level != wildcard for level in levels for wildcard in "+#"
+    )
+    if not topic_filter or misplaced:
+        raise ValueError(
+            f"{topic_filter!r} is no MQTT topic filter: + stands for one whole level, "
+            "# for all that follow, at the end"
+        )
+
+
+# --- Fixtures ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def shared_mqtt_pool(session_mqtt_broker: SessionBroker) -> Iterator[SharedMQTTPool]:
+    """The pool of this session."""
+    params = session_mqtt_broker.get_connection_params()
+    security = session_mqtt_broker.get_security_params()
+    with SharedMQTTPool({**params, **security}) as pool:
+        yield pool
+
+
+@pytest.fixture
+def clean_mqtt_broker(
+    live_mqtt_broker: SessionBroker, shared_mqtt_pool: SharedMQTTPool
+) -> Iterator[SharedMQTTPool]:
+    """A broker that after the test retains what it did before, whoever published in between."""
+    with _as_failure():
+        shared_mqtt_pool.barrier()
+        retained_before = dict(shared_mqtt_pool.observer.retained)
+    yield shared_mqtt_pool
+    if live_mqtt_broker.is_running():  # a dead one retains nothing, and is reported elsewhere
+        shared_mqtt_pool.barrier()
+        shared_mqtt_pool.observer.restore_retained(retained_before)
+
+
+@contextlib.contextmanager
+def _as_failure() -> Iterator[None]:
+    try:
+        yield
+    except BrokerError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def mqtt_client_factory(
+    clean_mqtt_broker: SharedMQTTPool,
+) -> Iterator[Callable[..., mqtt.Client]]:
+    """Makes clients on loan, as in ``mqtt_client_factory(client_id="one")``, for one test."""
+    clients: list[mqtt.Client] = []
+
+    def acquire(**options: Any) -> mqtt.Client:
+        clients.append(clean_mqtt_broker.acquire(**options))
+        return clients[-1]
+
+    yield acquire
+    for client in reversed(clients):
+        if client in clean_mqtt_broker.clients_on_loan():
+            clean_mqtt_broker.release(client)
+
+
+@pytest.fixture
+def mqtt_client(mqtt_client_factory: Callable[..., mqtt.Client]) -> mqtt.Client:
+    """A client on loan: connected, its network loop running."""
+    return mqtt_client_factory()
+
+
+@pytest.fixture
+def mqtt_monitor(clean_mqtt_broker: SharedMQTTPool) -> MQTTMonitor:
+    """What is published in this test."""
+    return MQTTMonitor(clean_mqtt_broker)
+
+
+@pytest.fixture
+def mqtt_topic_factory(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Makes topics that no other test uses: ``mqtt_topic_factory("status")``."""
+    prefix = f"test/{os.getpid()}/{next(_topic_numbers)}/{request.node.name}"
+    for wildcard in "+#":
+        prefix = prefix.replace(wildcard, "_")
+    return lambda topic: f"{prefix}/{topic}"
+
+
+_topic_numbers = itertools.count()
+
+
+# --- Suites without fixtures ------------------------------------------------------------------
+
+
+class _RedirectedClients(ClientScope):
+    """Sends connections to hard-coded addresses to the session's broker."""
+
+    def __init__(self, endpoint: MQTTEndpoint, ports: Sequence[int]) -> None:
+        self._endpoint = endpoint
+        self._ports = ports
+
+    def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
+        """Send *client* to the session's broker if it wants one of the ports."""
+        if port not in self._ports:
+            return host, port
+        _admit(client, self._endpoint)
+        return self._endpoint.host, self._endpoint.port
+
+
+@pytest.fixture(scope="session")
+def redirected_mqtt_ports() -> Sequence[int]:
+    """The ports whose connections ``redirected_mqtt_clients`` redirects; override as needed."""
+    return (1883,)
+
+
+@pytest.fixture(scope="session")
+def redirected_mqtt_clients(
+    session_mqtt_broker: SessionBroker, redirected_mqtt_ports: Sequence[int]
+) -> Iterator[None]:
+    """Connections to port 1883 of any host go to the session's broker; others are left alone."""
+    with _RedirectedClients(session_mqtt_broker, redirected_mqtt_ports).active():
+        yield
+
+
+class _PromptClients(ClientScope):
+    """Remembers, for every client, which test or fixture made it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._made_in: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._of_the_test: list[Any] = []
+
+    def created(self, client: mqtt.Client) -> None:
+        """Note *client*; one that a fixture of a wider scope makes outlives the test."""
+        self._made_in[client] = os.environ.get("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
+        if not _wider_fixtures:
+            self._of_the_test.append(client)
+
+    def end_those_of_the_test(self) -> None:
+        """Stop and name the clients of a test that still run after it."""
+        clients, self._of_the_test = self._of_the_test, []
+        for client in clients:
+            self._end_if_running(client)
+
+    def end_all(self) -> None:
+        """Stop and name all clients that still run."""
+        self._of_the_test = []
+        for client in list(self._made_in):
+            self._end_if_running(client)
+
+    def _end_if_running(self, client: Any) -> None:
+        thread = client._thread
+        if thread is None or not thread.is_alive():
+            return
+        name = client._client_id.decode() or "without a client id"
+        line = f"{self._made_in[client]}: client {name}: call disconnect() and loop_stop()"
+        try:
+            end_client(client, timeout=1.0)
+        except TimeoutError as error:
+            line += f" ({error})"
+        add_to_summary(self._config, "MQTT clients left running (stopped)", line)
+
+
+_wider_fixtures: list[str] = []
+_prompt_clients = pytest.StashKey[_PromptClients]()
+
+
+@pytest.fixture(scope="session")
+def prompt_mqtt_clients(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Network loops end at once when stopped; clients left running are stopped and named."""
+    scope = _PromptClients(request.config)
+    request.config.stash[_prompt_clients] = scope
+    with scope.active():
+        yield
+        scope.end_all()
+    del request.config.stash[_prompt_clients]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
+    """Know while a fixture wider than a test is set up; ``setUpClass`` is one to pytest."""
+    if fixturedef.scope == "function":
+        yield
+        return
+    _wider_fixtures.append(fixturedef.argname)
+    yield
+    _wider_fixtures.pop()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Stop what the test left running, once its own fixtures are through."""
+    yield
+    scope = item.config.stash.get(_prompt_clients, None)
+    if scope is not None:
+        scope.end_those_of_the_test()
+
+
+register_with_pytest(__name__)
