@@ -372,14 +372,17 @@ class TestMQTTBroker(MQTTEndpoint):
         """Stop mosquitto, wait for its exit and remove its folder; does nothing twice."""
         self._ended_on_purpose = True
         if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.send_signal(signal.SIGCONT)  # one that is paused could not end
-            try:
-                self._process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            self._end_in_order(self._process)
         self._discard_remains()
+
+    def _end_in_order(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        process.send_signal(signal.SIGCONT)  # one that is paused could not end
+        with contextlib.suppress(OSError):
+            # mosquitto blocks signals while it waits for events, for 100 ms: give it an event.
+            socket.create_connection((self.host, self.port), STOP_TIMEOUT).close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_TIMEOUT)
 
     def restart(self) -> None:
         """Stop mosquitto and start it again, empty, on the same port."""

@@ -1,0 +1,1 @@
+"""A camera detector as such services are commonly written, habits included."""
