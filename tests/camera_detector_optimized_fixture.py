@@ -24,6 +24,7 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,6 @@ if TYPE_CHECKING or not __package__:
         services_of_test,
         withdraw_override,
     )
-    from shared_mqtt_pool import SharedMQTTPool
 else:
     from . import optimized_service_fixture as service_module
     from .mqtt_test_broker import add_to_summary, register_with_pytest
@@ -50,7 +50,6 @@ else:
         services_of_test,
         withdraw_override,
     )
-    from .shared_mqtt_pool import SharedMQTTPool
 
 OVERRIDDEN = "camera_detector"
 CLASS_NAME = "CameraDetector"
@@ -82,7 +81,7 @@ camera_detector_fast = service_fixture(
 
 
 @pytest.fixture
-def ultra_fast_detector(shared_mqtt_pool: SharedMQTTPool) -> MagicMock:
+def ultra_fast_detector() -> MagicMock:
     """No CameraDetector at all: for tests of what merely uses one. Override it as you need."""
     detector = MagicMock()
     detector.cameras = {}
@@ -170,16 +169,28 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def _useless_wiring() -> Iterator[str]:
     """Find the lines that people paste into conftest.py and that cannot work in any pytest."""
-    for module in list(sys.modules.values()):
-        fixture = getattr(module, "__dict__", {}).get(OVERRIDDEN)
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    files = Counter(getattr(module, "__file__", None) for module in modules)
+    for module in modules:
+        fixture = vars(module).get(OVERRIDDEN)
         code = getattr(_function_of(fixture), "__code__", None)
         if code is not None and "camera_detector_fast" in code.co_names:
             yield (
                 f"{code.co_filename}:{code.co_firstlineno}: a fixture cannot be called like a "
-                "function, so this camera_detector was not used. Delete it: importing "
-                "camera_detector_fast is enough, since it takes the place of every fixture "
-                "camera_detector."
+                f"function, so this camera_detector was not used. Delete it: {_ENOUGH}"
             )
+        name = module.__name__
+        if fixture is camera_detector_fast and "." in name and files[module.__file__] > 1:
+            yield (
+                f"conftest.py: `{name}.camera_detector = ...` does nothing, since pytest collects "
+                f"another module object of that file. Delete it, and `import {name}`: {_ENOUGH}"
+            )
+
+
+_ENOUGH = (
+    "importing camera_detector_fast is enough, since it takes the place of every fixture "
+    "camera_detector."
+)
 
 
 def _function_of(fixture: object) -> object:
@@ -202,8 +213,7 @@ class _TestsPackageFinder(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(
                 "No module named 'tests': there is no tests/__init__.py. In conftest.py, delete "
                 "`import tests.test_detect` and the assignment to "
-                "`tests.test_detect.camera_detector`: importing camera_detector_fast is enough, "
-                "since it takes the place of every fixture camera_detector.",
+                f"`tests.test_detect.camera_detector`: {_ENOUGH}",
                 name=fullname,
             )
         return None
@@ -217,7 +227,7 @@ _REMEDIES = {
         "(from camera_detector_optimized_fixture import camera_detector_fast, "
         "pytest_sessionfinish), and that CAMERA_DETECTOR_FIXTURE is not set to 'original'."
     ),
-    'Fixture "camera_detector_fast" called directly': (
+    'Fixture "fast_service" called directly': (
         "A fixture cannot be called like a function. Ask for it by name instead: "
         "def camera_detector(camera_detector_fast): return camera_detector_fast. A fixture "
         "camera_detector needs nothing at all: camera_detector_fast takes its place."

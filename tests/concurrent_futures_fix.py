@@ -310,8 +310,8 @@ def _retire(executor: Executor) -> list[threading.Thread]:
     processes = dict(getattr(executor, "_processes", None) or {})
     threads = list(getattr(executor, "_threads", ()))
     manager = getattr(executor, "_executor_manager_thread", None)
-    executor.shutdown(wait=False, cancel_futures=True)
     executor.submit = _refuse_late  # type: ignore[method-assign]
+    executor.shutdown(wait=False, cancel_futures=True)
     for process in processes.values():
         process.kill()
     for process in processes.values():

@@ -32,6 +32,7 @@ import shutil
 import signal
 import socket
 import ssl
+import stat
 import struct
 import subprocess
 import sys
@@ -154,14 +155,14 @@ class MQTTEndpoint:
             params["transport"] = "websockets"
         return params
 
-    def answers(self, timeout: float = 1.0) -> bool:
-        """Say whether a CONNECT gets its CONNACK within *timeout* seconds.
+    def answers(self, timeout: float = 1.0, client_id: str = "") -> bool:
+        """Say whether a CONNECT of *client_id* gets its CONNACK within *timeout* seconds.
 
         A CONNACK that refuses us is an answer too: a broker that asks for credentials is up.
         """
         try:
             with self._open_socket(timeout) as connection:
-                return self._exchange_connect(connection, client_id="")
+                return self._exchange_connect(connection, client_id)
         except OSError:
             return False
 
@@ -426,12 +427,19 @@ class TestMQTTBroker(MQTTEndpoint):
         __tracebackhide__ = True
         deadline = time.monotonic() + timeout
         process = self._require_process("wait for")
-        while not self.answers(timeout):
+        client_id = f"ready-{process.pid}"
+        # Another broker may answer on the port while ours is about to find that it is taken.
+        while not (self.answers(timeout, client_id) and self._has_logged(f" as {client_id} ")):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = process.wait(POLL_INTERVAL)
                 raise self._start_error(f"ended with status {status} before it answered")
             if time.monotonic() > deadline:
                 raise self._start_error(f"does not answer a CONNECT within {timeout:g} s")
+
+    def _has_logged(self, text: str) -> bool:
+        options = {line.split()[0] for line in self._config_lines if line.strip()}
+        silenced = options & {"log_type", "log_dest", "connection_messages"}
+        return bool(silenced) or text in self._current_log()
 
     def _start_error(self, what: str) -> BrokerError:
         kind = PortInUseError if "Address already in use" in self._current_log() else BrokerError
@@ -477,6 +485,7 @@ class TestMQTTBroker(MQTTEndpoint):
             "max_inflight_messages 0",
             "max_queued_messages 0",
             *(["protocol websockets"] if self.websockets else []),
+            *_user_lines(folder),
             *self._credential_lines(folder),
             *(self._tls_lines(folder) if self._tls else []),
             *self._config_lines,
@@ -539,6 +548,12 @@ def _reserve_port(host: str, port: int) -> socket.socket:
 def _write_private(path: Path, text: str) -> None:
     path.touch(mode=0o600)
     path.write_text(text)
+
+
+def _user_lines(folder: Path) -> list[str]:
+    """Have mosquitto stay root where it could not reach its files as another user."""
+    reachable = all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents)
+    return [] if os.geteuid() != 0 or reachable else ["user root"]
 
 
 def _give_to_mosquitto_user(folder: Path) -> None:
@@ -707,6 +722,9 @@ def live_mqtt_broker(
     request: pytest.FixtureRequest, session_mqtt_broker: SessionBroker
 ) -> Iterator[SessionBroker]:
     """The session's broker, running at the start of the test whatever the last one did to it."""
+    if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
+        title = "mosquitto died between two tests (started again)"
+        add_to_summary(request.config, title, session_mqtt_broker.describe_death())
     with _reporting_errors():
         session_mqtt_broker.start()
     _note_use(request, session_mqtt_broker)

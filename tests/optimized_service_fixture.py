@@ -375,7 +375,7 @@ class _HeldThread:
         self._thread: threading.Thread | None = thread
         self._again = _recipe_for(thread)
         # The service may join it as it ends, which an unstarted thread does not allow.
-        thread.join = lambda timeout=None: None  # type: ignore[method-assign]
+        thread.join = _join_unstarted  # type: ignore[method-assign]
 
     def start(self) -> threading.Thread:
         """Start the thread itself, and a copy of it any further time."""
@@ -385,6 +385,10 @@ class _HeldThread:
         vars(thread).pop("join", None)
         thread.start()
         return thread
+
+
+def _join_unstarted(timeout: float | None = None) -> None:  # noqa: ARG001
+    """Return at once: there is nothing to wait for."""
 
 
 def _recipe_for(thread: threading.Thread) -> Callable[[], threading.Thread]:

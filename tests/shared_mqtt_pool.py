@@ -111,7 +111,12 @@ class ClientScope:
     def created(self, client: mqtt.Client) -> None:
         """Hear of a new client."""
 
-    def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
+    def route(
+        self,
+        client: mqtt.Client,  # noqa: ARG002
+        host: str,
+        port: int,
+    ) -> tuple[str, int]:
         """Say where *client* connects that was told to connect to *host* and *port*."""
         return host, port
 

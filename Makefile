@@ -1,0 +1,35 @@
+# `make test` and `make demo` work in a fresh clone: git, make and a Python (3.9 or later) suffice.
+
+PYTHON ?= python3
+
+# Makes what is missing, a second's fraction of work when nothing is, and prints the path of the
+# mosquitto to use, which the tests read from the environment.
+SETUP = MQTT_TEST_MOSQUITTO=$$($(PYTHON) scripts/setup) && export MQTT_TEST_MOSQUITTO
+
+.PHONY: help setup test demo lint format clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@echo 'With another Python: make PYTHON=python3.12 test'
+
+setup: ## make the environment: .venv, and a mosquitto if there is none
+	@$(PYTHON) scripts/setup
+
+test: ## run all tests; ARGS="-k foo" goes to pytest
+	@$(SETUP) && .venv/bin/pytest $(ARGS)
+
+demo: ## time a slow suite before and after, side by side
+	@$(SETUP) && .venv/bin/python scripts/verify_speedup.py $(ARGS)
+
+lint: setup ## check style, format and types
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+format: setup ## rewrite the code in its format, and fix what can be fixed
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+clean: ## remove the environment and the caches
+	rm -rf .venv .mosquitto .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find scripts tests -name __pycache__ -prune -exec rm -rf {} +

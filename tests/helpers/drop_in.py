@@ -1,0 +1,118 @@
+"""Throw-away repositories of users who copy the modules, as pytester makes and runs them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent.parent
+
+ALL_MODULES = (
+    "mqtt_test_broker",
+    "shared_mqtt_pool",
+    "concurrent_futures_fix",
+    "optimized_service_fixture",
+    "camera_detector_optimized_fixture",
+)
+
+CAMERA_SERVICE = """
+    import os
+    import threading
+    import time
+
+    import paho.mqtt.client as mqtt
+
+
+    def new_client(client_id):
+        if hasattr(mqtt, "CallbackAPIVersion"):
+            return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id)
+        return mqtt.Client(client_id)
+
+
+    class CameraDetector:
+        def __init__(self):
+            self.cameras = {}
+            self._running = True
+            self.mqtt_connected = False
+            self._connack = threading.Event()
+            self.mqtt_client = new_client("camera-detector")
+            self.mqtt_client.on_connect = self._on_connect
+            self.mqtt_client.connect(
+                os.environ.get("MQTT_BROKER", "127.0.0.1"), int(os.environ.get("MQTT_PORT", 1883))
+            )
+            self.mqtt_client.loop_start()
+            assert self._connack.wait(5)
+            self._thread = threading.Thread(target=self._discovery_loop)
+            self._thread.start()
+
+        def _on_connect(self, *args):
+            self.mqtt_connected = True
+            self._connack.set()
+
+        def _discovery_loop(self):
+            while self._running:
+                self._run_full_discovery()
+                time.sleep(1)
+
+        def _run_full_discovery(self):
+            if not self._running:
+                return
+            self.cameras["1"] = "found"
+            self.mqtt_client.publish("camera/discovery", "1", qos=1, retain=True)
+
+        def cleanup(self):
+            self._running = False
+            self._thread.join()
+            self.mqtt_client.loop_stop()
+            self.mqtt_client.disconnect()
+"""
+
+SLOW_FIXTURE = """
+    import pytest
+    from service import CameraDetector
+
+
+    @pytest.fixture
+    def camera_detector():
+        raise AssertionError("the slow fixture was used")
+"""
+
+
+class Repository:
+    """A repository with a service and a tests/ folder that has some of the modules."""
+
+    def __init__(
+        self, pytester: pytest.Pytester, modules: Iterable[str], *, package: bool = False
+    ) -> None:
+        self._pytester = pytester
+        self.tests = pytester.mkpydir("tests") if package else pytester.mkdir("tests")
+        for module in modules:
+            shutil.copy(TESTS / f"{module}.py", self.tests)
+        self.write("service.py", CAMERA_SERVICE)
+
+    def write(self, path: str, text: str) -> Repository:
+        """Write a file, its text dedented."""
+        (self._pytester.path / path).write_text(dedent(text))
+        return self
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        """Run ``python -m pytest`` in the repository."""
+        return self._pytester.run(
+            self._pytester._getpytestargs()[0],
+            "-m",
+            "pytest",
+            "-p",
+            "no:cacheprovider",
+            *arguments,
+            timeout=60,
+        )
+
+
+@pytest.fixture
+def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the plugins that happen to be installed: what a run loads is up to the test."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")

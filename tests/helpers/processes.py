@@ -1,0 +1,42 @@
+"""What happens to processes, waited for with a deadline."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+TIMEOUT = 10.0
+INTERVAL = 0.005
+
+
+def wait_until(condition: Callable[[], bool], timeout: float = TIMEOUT) -> bool:
+    """Look at a condition that nothing announces, until it holds or *timeout* seconds are over."""
+    deadline = time.monotonic() + timeout
+    pause = threading.Event()
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        pause.wait(INTERVAL)
+    return True
+
+
+def ends(pid: int) -> bool:
+    """Wait for a process that is not our child to end."""
+    return wait_until(lambda: not is_alive(pid))
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that is dead but not reaped by its parent does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    try:
+        state = status.read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:  # it has gone meanwhile, or this system has no /proc
+        return not Path("/proc/self").exists()
+    return state != "Z"

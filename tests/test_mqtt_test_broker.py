@@ -1,0 +1,493 @@
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from textwrap import dedent
+
+import mqtt_test_broker
+import pytest
+from helpers.clients import connected
+from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.processes import ends, wait_until
+from mqtt_test_broker import (
+    BrokerError,
+    ExternalMQTTBroker,
+    MQTTEndpoint,
+    MQTTTestBroker,
+    PortInUseError,
+    TestMQTTBroker,
+)
+
+
+@pytest.fixture
+def temporary_folder(tmp_path, monkeypatch):
+    """Where the brokers of a test make their folders, so that leftovers are seen."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def broker():
+    with TestMQTTBroker() as broker:
+        yield broker
+
+
+class TestLife:
+    def test_needs_no_arguments(self, broker):
+        assert broker.is_running()
+        assert broker.host == "127.0.0.1"
+        assert broker.get_connection_params() == {
+            "host": "127.0.0.1",
+            "port": broker.port,
+            "keepalive": 60,
+        }
+        with connected(broker) as client:
+            assert client.is_connected()
+
+    def test_has_the_other_name_as_well(self):
+        assert MQTTTestBroker is TestMQTTBroker
+
+    def test_starting_twice_starts_once(self, broker):
+        pid = broker.pid
+        broker.start()
+        assert broker.pid == pid
+
+    def test_stopping_leaves_nothing(self, temporary_folder):
+        broker = TestMQTTBroker()
+        broker.start()
+        pid = broker.pid
+        assert list(temporary_folder.iterdir())
+        broker.stop()
+        broker.stop()
+        assert not broker.is_running()
+        assert ends(pid)
+        assert not list(temporary_folder.iterdir())
+
+    def test_the_log_outlives_it(self, broker):
+        with connected(broker, client_id="first"):
+            pass
+        broker.restart()
+        with connected(broker, client_id="second"):
+            pass
+        broker.stop()
+        assert broker.log.index("as first") < broker.log.index("as second")
+
+    def test_restarts_on_the_same_port_and_empty(self, broker):
+        port, pid = broker.port, broker.pid
+        with connected(broker) as client:
+            client.publish("kept", "1", qos=1, retain=True).wait_for_publish(5)
+        broker.restart()
+        assert broker.port == port
+        assert broker.pid != pid
+        with connected(broker) as client:
+            assert client.received_on("#") == []
+
+    def test_a_kill_is_noticed_and_a_start_gets_over_it(self, broker):
+        broker.kill()
+        assert not broker.is_running()
+        broker.start()
+        assert broker.answers()
+
+    def test_a_paused_one_is_alive_and_does_not_answer(self, broker):
+        broker.pause()
+        assert broker.is_running()
+        assert not broker.answers(timeout=0.05)
+        broker.resume()
+        assert broker.answers()
+
+    def test_a_paused_one_can_be_stopped(self, broker):
+        broker.pause()
+        broker.stop()
+        assert not broker.is_running()
+
+    def test_waiting_for_one_that_died_says_why(self, broker):
+        os.kill(broker.pid, signal.SIGKILL)
+        with pytest.raises(BrokerError, match="status -9 before it answered"):
+            broker.wait_for_ready(5)
+
+    def test_waiting_for_one_that_hangs_says_so(self, broker):
+        broker.pause()
+        with pytest.raises(BrokerError, match="does not answer a CONNECT"):
+            broker.wait_for_ready(0.05)
+
+    @pytest.mark.parametrize("verb", ["kill", "pause", "resume"])
+    def test_what_needs_a_running_one_says_so(self, verb):
+        with pytest.raises(BrokerError, match="call start"):
+            getattr(TestMQTTBroker(), verb)()
+
+    def test_many_at_once_get_a_port_each(self):
+        brokers = [TestMQTTBroker() for _ in range(20)]
+        try:
+            with ThreadPoolExecutor(20) as threads:
+                list(threads.map(TestMQTTBroker.start, brokers))
+            assert len({broker.port for broker in brokers}) == 20
+            assert all(broker.answers() for broker in brokers)
+        finally:
+            for broker in brokers:
+                broker.stop()
+
+    def test_a_port_that_is_lost_to_another_is_given_up(self, monkeypatch):
+        with TestMQTTBroker() as other:
+            taken = [other.port]
+            reserve = mqtt_test_broker._reserve_port
+
+            def reserve_a_taken_one_first(host, port):
+                reservation = reserve(host, port)
+                return _PortOf(reservation, taken.pop()) if taken else reservation
+
+            monkeypatch.setattr(mqtt_test_broker, "_reserve_port", reserve_a_taken_one_first)
+            with TestMQTTBroker() as broker:
+                assert broker.port != other.port
+                assert broker.answers()
+            assert not taken
+
+
+class _PortOf:
+    """A reservation that has turned out to be worth nothing."""
+
+    def __init__(self, reservation, port):
+        self._reservation = reservation
+        self._port = port
+
+    def getsockname(self):
+        return ("127.0.0.1", self._port)
+
+    def close(self):
+        self._reservation.close()
+
+
+class TestBadInput:
+    def test_a_port_in_use_is_named_and_not_adopted(self, temporary_folder):
+        with TestMQTTBroker() as other, pytest.raises(PortInUseError, match=str(other.port)) as e:
+            TestMQTTBroker(port=other.port).start()
+        assert "leave `port` out" in str(e.value)
+
+    def test_a_line_that_mosquitto_refuses_is_shown_with_its_complaint(self, temporary_folder):
+        broker = TestMQTTBroker(config_lines=["no_such_option yes"])
+        with pytest.raises(BrokerError) as error:
+            broker.start()
+        assert "no_such_option yes" in str(error.value)
+        assert 'Unknown configuration variable "no_such_option"' in str(error.value)
+        assert not broker.is_running()
+        assert not list(temporary_folder.iterdir())
+
+    def test_something_else_than_mosquitto_is_refused(self, temporary_folder):
+        with pytest.raises(BrokerError, match="ended with status 0 before it answered"):
+            TestMQTTBroker(executable="/bin/true").start()
+        assert not list(temporary_folder.iterdir())
+
+    def test_a_file_that_cannot_run_is_named(self, temporary_folder, tmp_path_factory):
+        file = tmp_path_factory.mktemp("bin") / "mosquitto"
+        file.write_bytes(b"\x7fELF not really")
+        file.chmod(0o755)
+        with pytest.raises(BrokerError, match="cannot be run"):
+            TestMQTTBroker(executable=file).start()
+        assert not list(temporary_folder.iterdir())
+
+    def test_an_executable_that_is_not_there_is_named(self):
+        with pytest.raises(BrokerError, match="executable names '/no/such/file'"):
+            TestMQTTBroker(executable="/no/such/file").start()
+
+    def test_a_variable_that_names_nothing_is_named(self, monkeypatch):
+        monkeypatch.setenv("MQTT_TEST_MOSQUITTO", "/no/such/file")
+        with pytest.raises(BrokerError, match="MQTT_TEST_MOSQUITTO names '/no/such/file'"):
+            TestMQTTBroker().start()
+
+    def test_a_missing_mosquitto_gets_the_install_command(self, monkeypatch, tmp_path):
+        manager = tmp_path / "apk"
+        manager.touch(mode=0o755)
+        monkeypatch.delenv("MQTT_TEST_MOSQUITTO", raising=False)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setattr(mqtt_test_broker, "SBIN_FOLDERS", ())
+        with pytest.raises(BrokerError, match="sudo apk add mosquitto"):
+            TestMQTTBroker().start()
+
+    def test_half_a_credential_is_refused(self):
+        with pytest.raises(ValueError, match="both or neither"):
+            TestMQTTBroker(username="me")
+
+    def test_lines_in_one_string_are_refused(self):
+        with pytest.raises(TypeError, match="list of lines"):
+            TestMQTTBroker(config_lines="max_packet_size 100")
+
+
+class TestSecurity:
+    def test_only_the_loopback_interface_is_listened_on(self, broker):
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((_own_address(), broker.port), 5).close()
+
+    def test_the_credentials_let_in_and_nothing_else_does(self):
+        with TestMQTTBroker(username="me", password="s3cret") as broker:
+            with connected(broker, username="me", password="s3cret") as client:
+                assert client.is_connected()
+            for username, password in [(None, None), ("me", "wrong"), ("you", "s3cret")]:
+                with connected(broker, username=username, password=password) as client:
+                    assert not client.is_connected()
+            assert "s3cret" not in broker.log
+            assert "s3cret" not in _command_line(broker.pid)
+            assert "s3cret" not in repr(broker)
+
+    def test_the_files_are_private(self, temporary_folder):
+        with TestMQTTBroker(username="me", password="s3cret"):
+            [folder] = temporary_folder.iterdir()
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+        assert modes["passwords"] == 0o600
+        assert modes["mosquitto.conf"] == 0o600
+
+    def test_tls_is_spoken_and_verified(self):
+        with TestMQTTBroker(tls=True) as broker:
+            with connected(broker, ssl_context=broker.ssl_context) as client:
+                assert client.is_connected()
+            assert not MQTTEndpoint(broker.host, broker.port).answers()
+
+    def test_tls_without_trustme_says_what_to_install(self, monkeypatch, temporary_folder):
+        monkeypatch.setitem(sys.modules, "trustme", None)
+        with pytest.raises(BrokerError, match="pip install trustme"):
+            TestMQTTBroker(tls=True).start()
+        assert not list(temporary_folder.iterdir())
+
+    def test_websockets_are_spoken(self):
+        with TestMQTTBroker(websockets=True) as broker:
+            with connected(broker, transport="websockets") as client:
+                assert client.is_connected()
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection((_own_address(), broker.port), 5).close()
+
+
+def _own_address():
+    """Return an address of this machine that is not the loopback interface's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        address = probe.getsockname()[0]
+    if address.startswith("127."):
+        pytest.skip("this machine has the loopback interface only")
+    return address
+
+
+def _command_line(pid):
+    return Path(f"/proc/{pid}/cmdline").read_text() if sys.platform == "linux" else ""
+
+
+class TestOrphans:
+    """mosquitto does not survive whoever started it."""
+
+    PARENT = """
+        import os, sys, time
+        sys.path.insert(0, {tests!r})
+        from mqtt_test_broker import TestMQTTBroker
+        broker = TestMQTTBroker()
+        broker.start()
+        {before}
+        print(broker.pid, broker._folder, flush=True)
+        {then}
+    """
+
+    def start_parent(self, then, before=""):
+        tests = str(Path(mqtt_test_broker.__file__).parent)
+        code = dedent(self.PARENT).format(tests=tests, before=before, then=then)
+        parent = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+        )
+        pid, folder = parent.stdout.readline().split()
+        return parent, int(pid), Path(folder)
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+    def test_after_a_signal(self, number):
+        parent, pid, folder = self.start_parent("sys.stdin.read()")
+        with parent:
+            parent.send_signal(number)
+        assert ends(pid)
+        assert wait_until(lambda: not folder.exists())
+
+    def test_after_a_hard_exit(self):
+        parent, pid, folder = self.start_parent("os._exit(3)")
+        with parent:
+            pass
+        assert ends(pid)
+        assert wait_until(lambda: not folder.exists())
+
+    def test_although_a_forked_child_lives_on(self):
+        parent, pid, folder = self.start_parent(
+            "sys.stdin.read()", before="if os.fork() == 0: sys.stdin.read(); os._exit(0)"
+        )
+        with parent:
+            parent.kill()
+            assert ends(pid)
+            assert wait_until(lambda: not folder.exists())
+
+    def test_the_terminal_s_interrupt_is_not_for_mosquitto(self, broker):
+        assert os.getpgid(broker.pid) != os.getpgid(0)
+
+
+class TestExternal:
+    def test_a_url_is_taken_apart(self):
+        broker = ExternalMQTTBroker("mqtt://me:p%40ss@localhost:1234")
+        assert broker.get_connection_params() == {
+            "host": "localhost",
+            "port": 1234,
+            "keepalive": 60,
+        }
+        assert broker.get_security_params() == {"username": "me", "password": "p@ss"}
+
+    @pytest.mark.parametrize(("url", "port"), [("mqtt://host", 1883), ("mqtts://host", 8883)])
+    def test_ports_have_the_usual_defaults(self, url, port):
+        assert ExternalMQTTBroker(url).port == port
+
+    @pytest.mark.parametrize("url", ["http://me:s3cret@host", "mqtt://", "s3cret"])
+    def test_another_url_is_refused_without_being_repeated(self, url):
+        with pytest.raises(BrokerError, match="MQTT_TEST_BROKER_URL") as error:
+            ExternalMQTTBroker(url)
+        assert "s3cret" not in str(error.value)
+
+    def test_it_is_not_ours_to_stop(self, broker):
+        external = ExternalMQTTBroker(f"mqtt://127.0.0.1:{broker.port}")
+        external.stop()
+        assert broker.is_running()
+        with pytest.raises(BrokerError, match="isolated_mqtt_broker"):
+            external.kill()
+
+
+@pytest.mark.usefixtures("few_plugins")
+class TestFixtures:
+    WIRING = """
+        from mqtt_test_broker import (
+            isolated_mqtt_broker, session_mqtt_broker, test_mqtt_broker
+        )
+    """
+
+    @pytest.fixture
+    def repository(self, pytester):
+        repository = Repository(pytester, ["mqtt_test_broker"])
+        return repository.write("tests/conftest.py", self.WIRING)
+
+    def test_the_module_works_alone(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            def test_one(test_mqtt_broker): assert test_mqtt_broker.answers()
+            def test_same(test_mqtt_broker, session_mqtt_broker):
+                assert test_mqtt_broker is session_mqtt_broker
+            def test_own(isolated_mqtt_broker, session_mqtt_broker):
+                assert isolated_mqtt_broker.port != session_mqtt_broker.port
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=3)
+        assert result.stderr.str() == ""
+
+    def test_the_class_is_not_collected(self, repository):
+        repository.write("tests/test_it.py", "from mqtt_test_broker import *\ndef test(): pass")
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    @pytest.mark.parametrize("how", ["kill()", "stop()"])
+    def test_the_next_test_finds_it_running(self, repository, how):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            def test_one(test_mqtt_broker): test_mqtt_broker.{how}
+            def test_two(test_mqtt_broker): assert test_mqtt_broker.answers()
+            """,
+        )
+        repository.run().assert_outcomes(passed=2)
+
+    def test_a_sudden_death_fails_the_test_that_suffered_it_and_no_other(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import os, signal
+            def test_one(test_mqtt_broker):
+                os.kill(test_mqtt_broker.pid, signal.SIGSEGV)
+                while test_mqtt_broker.is_running(): pass
+            def test_two(test_mqtt_broker): assert test_mqtt_broker.answers()
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=2, errors=1)
+        result.stdout.fnmatch_lines(["The broker died: mosquitto ended with status -11.*"])
+
+    def test_a_death_between_two_tests_is_told(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import os, signal
+            import pytest
+
+            @pytest.fixture(scope="class")
+            def killed_late(session_mqtt_broker):
+                yield
+                os.kill(session_mqtt_broker.pid, signal.SIGSEGV)
+                while session_mqtt_broker.is_running(): pass
+
+            class TestOne:
+                def test(self, killed_late, test_mqtt_broker): pass
+
+            def test_two(test_mqtt_broker): assert test_mqtt_broker.answers()
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(["*mosquitto died between two tests*", "*status -11*"])
+
+    def test_a_failing_test_that_used_it_shows_its_log(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            def test_with(test_mqtt_broker):
+                test_mqtt_broker.answers()
+                assert False
+            def test_without():
+                assert False
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(failed=2)
+        assert result.stdout.str().count("mosquitto log of") == 1
+        result.stdout.fnmatch_lines(["*mosquitto log of*", "*New client connected*"])
+
+    def test_a_missing_mosquitto_is_one_clear_error(self, repository, monkeypatch):
+        monkeypatch.setenv("MQTT_TEST_MOSQUITTO", "/no/such/file")
+        repository.write("tests/test_it.py", "def test(test_mqtt_broker): pass")
+        result = repository.run()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["MQTT_TEST_MOSQUITTO names '/no/such/file'*"])
+        result.stdout.no_fnmatch_line("*mqtt_test_broker.py*")
+
+    def test_an_external_broker_is_used_and_left_running(self, repository, monkeypatch, broker):
+        monkeypatch.setenv("MQTT_TEST_BROKER_URL", f"mqtt://127.0.0.1:{broker.port}")
+        repository.write(
+            "tests/test_it.py",
+            f"def test(test_mqtt_broker): assert test_mqtt_broker.port == {broker.port}",
+        )
+        repository.run().assert_outcomes(passed=1)
+        assert broker.is_running()
+
+    def test_an_external_broker_that_is_down_is_one_clear_error(self, repository, monkeypatch):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            monkeypatch.setenv("MQTT_TEST_BROKER_URL", f"mqtt://me:s3cret@127.0.0.1:{port}")
+            repository.write("tests/test_it.py", "def test(test_mqtt_broker): pass")
+            result = repository.run()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["MQTT connection failed: *Check that the test broker is run*"])
+        result.stdout.no_fnmatch_line("*s3cret*")
+
+    def test_an_import_under_two_names_is_refused(self, pytester):
+        repository = Repository(pytester, ["mqtt_test_broker"], package=True)
+        repository.write(
+            "tests/conftest.py",
+            """
+            import sys, pathlib
+            from .mqtt_test_broker import test_mqtt_broker
+            sys.path.insert(0, str(pathlib.Path(__file__).parent))
+            import mqtt_test_broker
+            """,
+        )
+        result = repository.run()
+        assert result.ret != 0
+        result.stderr.fnmatch_lines(["*is imported under two names*"])
