@@ -65,7 +65,8 @@ class WorkInterrupted(BaseException):
 class _Interrupt:
     """Ends one thread, which it wakes from whatever it waits for."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_daemon: bool) -> None:
+        self.was_daemon = is_daemon
         self._requested = False
         self._waiting_on: threading.Condition | None = None
 
@@ -123,8 +124,8 @@ class InterruptibleThreads:
         @functools.wraps(start)
         def start_interruptible(thread: threading.Thread) -> None:
             if _interrupt_of(thread) is None and thread.ident is None:
+                thread.__dict__[_INTERRUPT] = _Interrupt(thread.daemon)
                 thread.daemon = True
-                thread.__dict__[_INTERRUPT] = _Interrupt()
                 run = functools.partial(_run_until_interrupted, thread.run)
                 thread.run = run  # type: ignore[method-assign]
             start(thread)
@@ -138,6 +139,11 @@ _INTERRUPT = "_interrupt_of_concurrent_futures_fix"
 
 def _interrupt_of(thread: threading.Thread) -> _Interrupt | None:
     return thread.__dict__.get(_INTERRUPT)
+
+
+def _was_daemon(thread: threading.Thread) -> bool:
+    interrupt = _interrupt_of(thread)
+    return interrupt is None or interrupt.was_daemon
 
 
 def _run_until_interrupted(run: Callable[[], None]) -> None:
@@ -251,25 +257,34 @@ class SafeExecutor(Executor):
 
 _serial_numbers = itertools.count()
 _created: weakref.WeakKeyDictionary[Executor, int] = weakref.WeakKeyDictionary()
+_retired: weakref.WeakSet[Executor] = weakref.WeakSet()
 
 
-def _number_executors_of(executor_class: type[Executor]) -> None:
-    """Have each new executor of a class numbered, so that a scope knows which are its own.
+def _watch(executor_class: Any) -> None:
+    """Have each new executor of a class numbered, and refuse what comes after its retirement.
 
     This begins with the import, since services make executors as their modules are imported.
     """
-    initialise = executor_class.__init__
+    initialise, submit = executor_class.__init__, executor_class.submit
 
     @functools.wraps(initialise)
     def initialise_and_number(self: Executor, *args: Any, **kwargs: Any) -> None:
         initialise(self, *args, **kwargs)
         _created[self] = next(_serial_numbers)
 
-    executor_class.__init__ = initialise_and_number  # type: ignore[assignment]
+    @functools.wraps(submit)
+    def submit_in_time(self: Executor, fn: Callable[..., T], /, *args: Any, **kw: Any) -> Future[T]:
+        if self in _retired:
+            return refusals.refuse(fn)
+        result: Future[T] = submit(self, fn, *args, **kw)
+        return result
+
+    executor_class.__init__ = initialise_and_number
+    executor_class.submit = submit_in_time
 
 
-_number_executors_of(ThreadPoolExecutor)
-_number_executors_of(ProcessPoolExecutor)
+_watch(ThreadPoolExecutor)
+_watch(ProcessPoolExecutor)
 
 
 class ConcurrentFuturesFix:
@@ -297,12 +312,23 @@ class ConcurrentFuturesFix:
         first_number = self._first_number or 0
         ours = [executor for executor, number in _created.items() if number >= first_number]
         workers = [thread for executor in ours for thread in _retire(executor)]
-        for thread in end_threads(workers):
-            self.stuck.append(
-                f"{thread.name} runs on after its executor was shut down. Have what it waits for "
-                f"time out, or end with the service. It stands in:\n{stack_of(thread)}"
-            )
+        self._note_stuck(end_threads(workers), "its executor was shut down")
         self.threads.__exit__()
+
+    def end_all_threads(self) -> None:
+        """End the threads that were started inside the block, whoever left them running.
+
+        Those that were daemons anyway are not worth a word when they run on.
+        """
+        stuck = [t for t in end_threads(self.threads.alive, at_once=True) if not _was_daemon(t)]
+        self._note_stuck(stuck, "the last test")
+
+    def _note_stuck(self, threads: list[threading.Thread], after: str) -> None:
+        for thread in threads:
+            self.stuck.append(
+                f"{thread.name} runs on after {after}. Have what it waits for time out, "
+                f"or end with the service. It stands in:\n{stack_of(thread)}"
+            )
 
 
 def _retire(executor: Executor) -> list[threading.Thread]:
@@ -310,7 +336,7 @@ def _retire(executor: Executor) -> list[threading.Thread]:
     processes = dict(getattr(executor, "_processes", None) or {})
     threads = list(getattr(executor, "_threads", ()))
     manager = getattr(executor, "_executor_manager_thread", None)
-    executor.submit = _refuse_late  # type: ignore[method-assign]
+    _retired.add(executor)
     executor.shutdown(wait=False, cancel_futures=True)
     for process in processes.values():
         process.kill()
@@ -319,19 +345,20 @@ def _retire(executor: Executor) -> list[threading.Thread]:
     return [*threads, *([manager] if manager else [])]
 
 
-def _refuse_late(fn: Callable[..., T], /, *_args: Any, **_kwargs: Any) -> Future[T]:
-    return refusals.refuse(fn)
-
-
 def end_threads(
     threads: Iterable[threading.Thread], *, at_once: bool = False
 ) -> list[threading.Thread]:
     """Interrupt *threads*, after a moment's grace or *at_once*; return those that still run.
 
+    Timers are cancelled.
     An interruption reaches code that sleeps, waits, or runs Python, and event loops. It does not
     reach a thread that is blocked for good in a bare lock or in a system call.
     """
-    alive = list(threads) if at_once else _join(threads)
+    threads = list(threads)
+    for thread in threads:
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
+    alive = threads if at_once else _join(threads)
     for thread in alive:
         _interrupt(thread)
     alive = _join(alive)
@@ -393,7 +420,7 @@ class _Summary:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         sections = {
             "late submissions to executors (refused)": refusals.describe(),
-            "executor workers that would not end": self._fix.stuck,
+            "threads that would not end": self._fix.stuck,
         }
         for title, lines in sections.items():
             if lines:
@@ -422,3 +449,4 @@ def fix_concurrent_futures(request: pytest.FixtureRequest) -> Iterator[Concurren
         request.config.pluginmanager.register(_Summary(fix), _Summary.NAME)
     with fix:
         yield fix
+    fix.end_all_threads()

@@ -215,9 +215,7 @@ class ServiceUnderTest:
             _finished(getattr(self.service, cleanup)())
 
     def _end_threads(self, fix: ConcurrentFuturesFix) -> None:
-        threads = fix.threads.alive
-        _cancel_timers(threads)
-        for thread in end_threads(threads):
+        for thread in end_threads(fix.threads.alive):
             self.leaks.append(
                 f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
                 f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
@@ -355,17 +353,10 @@ class BackgroundTasks:
             ServiceFixtureError: one would not end; says where it stands.
         """
         threads, self._running = self._running, []
-        _cancel_timers(threads)
         stuck = end_threads(threads, at_once=True)
         if stuck:
             stacks = "\n".join(f"{thread.name}:\n{stack_of(thread)}" for thread in stuck)
             raise ServiceFixtureError(f"background tasks that do not end:\n{stacks}")
-
-
-def _cancel_timers(threads: Sequence[threading.Thread]) -> None:
-    for thread in threads:
-        if isinstance(thread, threading.Timer):
-            thread.cancel()
 
 
 class _HeldThread:
@@ -387,7 +378,7 @@ class _HeldThread:
         return thread
 
 
-def _join_unstarted(timeout: float | None = None) -> None:  # noqa: ARG001
+def _join_unstarted(timeout: float | None = None) -> None:
     """Return at once: there is nothing to wait for."""
 
 

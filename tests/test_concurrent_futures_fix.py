@@ -1,0 +1,319 @@
+import asyncio
+import contextlib
+import multiprocessing
+import threading
+import time
+from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, wait
+
+import pytest
+from concurrent_futures_fix import (
+    SHUTDOWN_MESSAGES,
+    ConcurrentFuturesFix,
+    SafeExecutor,
+    WorkInterrupted,
+    end_threads,
+    refusals,
+)
+from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.processes import ends
+
+
+def sleep_for_ever():
+    while True:
+        time.sleep(1)
+
+
+def wait_for_ever():
+    threading.Event().wait()
+
+
+def spin_for_ever():
+    while True:
+        pass
+
+
+def process_pool(workers=1):
+    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
+
+
+# Forking is what these tests are about; Python 3.12 warns of it where there are threads.
+forking = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+
+class TestSafeExecutor:
+    def test_does_the_work(self):
+        with SafeExecutor(max_workers=2) as executor:
+            assert list(executor.map(abs, [-1, -2])) == [1, 2]
+
+    def test_wraps_an_executor_or_takes_a_class(self):
+        with SafeExecutor(ThreadPoolExecutor(1)) as executor:
+            assert executor.submit(abs, -1).result() == 1
+        with SafeExecutor(ThreadPoolExecutor, 1) as executor:
+            assert executor.submit(abs, -1).result() == 1
+
+    def test_refuses_late_work_with_a_cancelled_future(self):
+        executor = SafeExecutor(max_workers=1)
+        executor.shutdown()
+        future = executor.submit(abs, -1)
+        assert future.cancelled()
+        with pytest.raises(CancelledError):
+            future.result()
+        assert wait([future], timeout=5).done == {future}
+
+    @pytest.mark.parametrize("message", SHUTDOWN_MESSAGES)
+    def test_knows_all_messages_of_an_end(self, message):
+        assert SafeExecutor(_RaisingExecutor(RuntimeError(message))).submit(abs).cancelled()
+
+    def test_lets_other_errors_through(self):
+        executor = SafeExecutor(_RaisingExecutor(RuntimeError("can't start new thread")))
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            executor.submit(abs)
+
+    def test_counts_what_it_refuses_by_where_it_came_from(self):
+        executor = SafeExecutor(max_workers=1)
+        executor.shutdown()
+
+        def work():
+            pass
+
+        for _ in range(3):
+            executor.submit(work)
+        [line] = [line for line in refusals.describe() if work.__qualname__ in line]
+        assert line.startswith("3 x ")
+        assert __file__ in line
+
+    def test_refuses_what_is_no_executor(self):
+        with pytest.raises(TypeError, match="max_workers=4"):
+            SafeExecutor(4)
+        with ThreadPoolExecutor(1) as executor, pytest.raises(TypeError, match="no further"):
+            SafeExecutor(executor, max_workers=4)
+
+
+class _RaisingExecutor(ThreadPoolExecutor):
+    def __init__(self, error):
+        super().__init__(1)
+        self._error = error
+
+    def submit(self, fn, /, *args, **kwargs):
+        raise self._error
+
+
+class TestFix:
+    def test_inside_errors_stay_errors(self):
+        with ConcurrentFuturesFix(), ThreadPoolExecutor(1) as executor:
+            executor.shutdown()
+            with pytest.raises(RuntimeError, match="after shutdown"):
+                executor.submit(abs, -1)
+
+    def test_afterwards_work_is_refused(self):
+        with ConcurrentFuturesFix():
+            executor = ThreadPoolExecutor(1)
+        assert executor.submit(abs, -1).cancelled()
+        assert list(executor.map(abs, [])) == []
+
+    def test_the_queue_is_cancelled_and_the_running_work_interrupted(self):
+        with ConcurrentFuturesFix() as fix:
+            executor = ThreadPoolExecutor(1)
+            running = executor.submit(sleep_for_ever)
+            queued = executor.submit(abs, -1)
+        assert isinstance(running.exception(timeout=5), WorkInterrupted)
+        assert queued.cancelled()
+        assert fix.stuck == []
+
+    def test_executors_of_before_are_left_alone(self):
+        with ThreadPoolExecutor(1) as before:
+            with ConcurrentFuturesFix():
+                pass
+            assert before.submit(abs, -1).result() == 1
+
+    def test_an_asyncio_loop_gets_its_cancellation(self):
+        with ConcurrentFuturesFix():
+            executor = ThreadPoolExecutor(1)
+
+        async def submit_late():
+            await asyncio.get_running_loop().run_in_executor(executor, abs, -1)
+
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(submit_late())
+
+    @forking
+    def test_a_hung_worker_process_is_killed(self):
+        with ConcurrentFuturesFix():
+            executor = process_pool()
+            executor.submit(sleep_for_ever)
+            pids = list(executor._processes)
+        assert pids
+        assert all(ends(pid) for pid in pids)
+
+    def test_a_worker_that_does_not_end_is_named_with_its_stack(self):
+        lock = threading.Lock()
+        with lock, ConcurrentFuturesFix() as fix:
+            executor = ThreadPoolExecutor(1, thread_name_prefix="stubborn")
+            executor.submit(lock.acquire)
+        [text] = fix.stuck
+        assert text.startswith("stubborn_0 runs on")
+        assert "thread.py" in text
+
+    def test_threads_become_daemons(self):
+        with ConcurrentFuturesFix():
+            thread = threading.Thread(target=int)
+            thread.start()
+            assert thread.daemon
+            thread.join()
+
+    def test_nothing_is_patched_afterwards(self):
+        before = threading.Thread.start, threading.Condition.wait, time.sleep
+        with ConcurrentFuturesFix():
+            assert threading.Thread.start is not before[0]
+        assert (threading.Thread.start, threading.Condition.wait, time.sleep) == before
+
+
+class TestEndThreads:
+    @pytest.mark.parametrize("function", [sleep_for_ever, wait_for_ever, spin_for_ever])
+    def test_ends_what_sleeps_waits_or_runs(self, function):
+        with ConcurrentFuturesFix() as fix:
+            threading.Thread(target=function).start()
+            assert end_threads(fix.threads.alive) == []
+
+    def test_ends_an_event_loop(self):
+        loop = asyncio.new_event_loop()
+        with ConcurrentFuturesFix() as fix:
+            threading.Thread(target=loop.run_forever).start()
+            assert end_threads(fix.threads.alive) == []
+        loop.close()
+
+    def test_lets_work_end_by_itself(self):
+        done = []
+        with ConcurrentFuturesFix() as fix:
+            threading.Thread(target=lambda: (time.sleep(0.01), done.append(True))).start()
+            assert end_threads(fix.threads.alive) == []
+        assert done == [True]
+
+    def test_runs_the_clean_up_of_what_it_interrupts(self):
+        cleaned = []
+
+        def work():
+            try:
+                wait_for_ever()
+            finally:
+                cleaned.append(True)
+
+        with ConcurrentFuturesFix() as fix:
+            threading.Thread(target=work).start()
+            end_threads(fix.threads.alive, at_once=True)
+        assert cleaned == [True]
+
+    def test_a_loop_that_swallows_exceptions_is_ended_all_the_same(self):
+        def work():
+            while True:
+                with contextlib.suppress(Exception):
+                    time.sleep(1)
+
+        with ConcurrentFuturesFix() as fix:
+            threading.Thread(target=work).start()
+            assert end_threads(fix.threads.alive) == []
+
+    def test_returns_what_cannot_be_ended(self):
+        lock = threading.Lock()
+        with lock, ConcurrentFuturesFix() as fix:
+            threading.Thread(target=lock.acquire).start()
+            assert end_threads(fix.threads.alive) == fix.threads.alive
+
+
+@pytest.mark.usefixtures("few_plugins")
+class TestFixture:
+    """The module copied alone into a repository that has nothing else."""
+
+    @pytest.fixture
+    def repository(self, pytester):
+        repository = Repository(pytester, ["concurrent_futures_fix"])
+        wiring = "from concurrent_futures_fix import fix_concurrent_futures"
+        return repository.write("tests/conftest.py", wiring)
+
+    def test_a_suite_that_leaks_everything_ends_green_and_silent(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import multiprocessing, threading, time, warnings
+            from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+            executor = ThreadPoolExecutor(4)
+            lock = threading.Lock()
+            lock.acquire()
+
+            def hang():
+                while True: time.sleep(1)
+
+            def test_blocked_workers():
+                executor.submit(lock.acquire)
+                executor.submit(threading.Event().wait)
+                executor.submit(hang)
+
+            def test_hung_process():
+                global pool
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+                    pool.submit(hang)
+
+            def test_timer(): threading.Timer(60, print).start()
+            def test_thread(): threading.Thread(target=hang).start()
+
+            def submit_for_ever():
+                while True:
+                    executor.submit(int)
+                    time.sleep(0.001)
+
+            def test_late_submissions(): threading.Thread(target=submit_for_ever).start()
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=5)
+        assert result.ret == 0
+        assert result.stderr.str() == ""
+        result.stdout.fnmatch_lines(
+            ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
+        )
+
+    def test_late_logging_is_not_heard(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import logging, threading, time
+
+            def test_one():
+                stream = logging.StreamHandler()  # pytest's captured stderr
+                logging.getLogger().addHandler(stream)
+
+            def log_for_ever():
+                while True:
+                    logging.warning("late")
+                    time.sleep(0.0001)
+
+            def test_two(): threading.Thread(target=log_for_ever).start()
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=2)
+        assert result.stderr.str() == ""
+
+    @pytest.mark.parametrize("fixed", [True, False])
+    def test_the_interpreter_s_shutdown_is_no_error_any_more(self, repository, fixed):
+        if not fixed:
+            repository.write("tests/conftest.py", "")
+        repository.write(
+            "tests/test_it.py",
+            """
+            import atexit
+            from concurrent.futures import ThreadPoolExecutor
+
+            executor = ThreadPoolExecutor(1)
+            atexit.register(executor.submit, int)
+
+            def test_one(): pass
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=1)
+        message = "cannot schedule new futures after interpreter shutdown"
+        assert (message in result.stderr.str()) is not fixed
