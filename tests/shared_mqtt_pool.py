@@ -120,6 +120,9 @@ class ClientScope:
         """Say where *client* connects that was told to connect to *host* and *port*."""
         return host, port
 
+    def published(self, client: mqtt.Client, info: mqtt.MQTTMessageInfo) -> None:
+        """Hear of a message that *client* has accepted for publication."""
+
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
         """Take part from here to the end of the ``with`` block."""
@@ -215,6 +218,13 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
     return result
 
 
+def _around_publish(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
+    info = method(client, *args, **kwargs)
+    for scope in tuple(_scopes):
+        scope.published(client, info)
+    return info
+
+
 def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
     thread = client._thread
     if thread is not None:
@@ -233,6 +243,7 @@ _AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "connect_async": _around_connect_async,  # connect() goes through it
     "reconnect": _around_reconnect,  # connect() and the network loop go through it
     "loop_stop": _around_loop_stop,
+    "publish": _around_publish,
 }
 
 
@@ -569,7 +580,7 @@ class SharedMQTTPool(ClientScope):
     def __init__(self, connection_params: Mapping[str, Any]) -> None:
         self.endpoint = _endpoint_from(connection_params)
         self._lock = threading.RLock()
-        self._loans: dict[Any, None] = {}
+        self._loans: dict[Any, deque[mqtt.MQTTMessageInfo]] = {}
         self._lending: list[list[Any]] = []
         self._observer: _Observer | None = None
         self._life = contextlib.ExitStack()
@@ -673,7 +684,19 @@ class SharedMQTTPool(ClientScope):
         Raises:
             MQTTConnectionError: the broker does not answer.
         """
-        self.observer.barrier([c for c in self.clients_on_loan() if c.is_connected()])
+        publishers = [client for client in self.clients_on_loan() if client.is_connected()]
+        for client in publishers:
+            self._await_acknowledgements(client)
+        self.observer.barrier(publishers)
+
+    def _await_acknowledgements(self, client: Any) -> None:
+        """Wait for QoS 1 and 2 messages: paho sends 20 of them ahead and queues the others."""
+        network_loop = client._thread
+        if network_loop in (None, threading.current_thread()):
+            return  # nobody receives acknowledgements meanwhile
+        deadline = time.monotonic() + TIMEOUT
+        for info in tuple(self._loans.get(client, ())):
+            info.wait_for_publish(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
         """Release all clients and disconnect; does nothing twice."""
@@ -694,9 +717,18 @@ class SharedMQTTPool(ClientScope):
         _admit(client, self.endpoint)
         return self.endpoint.host, self.endpoint.port
 
+    def published(self, client: mqtt.Client, info: mqtt.MQTTMessageInfo) -> None:
+        """Remember what a client on loan has still to send."""
+        unsent = self._loans.get(client)
+        if unsent is None or info.rc != mqtt.MQTT_ERR_SUCCESS:
+            return
+        unsent.append(info)
+        while unsent and unsent[0].is_published():
+            unsent.popleft()
+
     def _lend(self, client: mqtt.Client) -> None:
         with self._lock:
-            self._loans[client] = None
+            self._loans.setdefault(client, deque())
 
     def _release_all(self) -> None:
         for client in self.clients_on_loan():

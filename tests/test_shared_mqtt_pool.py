@@ -1,0 +1,556 @@
+import gc
+import socket
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from helpers.clients import connected, paho_client
+from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.processes import wait_until
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from shared_mqtt_pool import MQTTConnectionError, MQTTMonitor, SharedMQTTPool
+
+NOWHERE = "192.0.2.1"  # an address that is reserved for documentation
+
+
+@pytest.fixture
+def pool(session_mqtt_broker):
+    with SharedMQTTPool(session_mqtt_broker.get_connection_params()) as pool:
+        yield pool
+
+
+class Inbox:
+    """What a client's on_message was given."""
+
+    def __init__(self, client):
+        self._changed = threading.Condition()
+        self.topics = []
+        client.on_message = self._on_message
+
+    def _on_message(self, _client, _userdata, message):
+        with self._changed:
+            self.topics.append(message.topic)
+            self._changed.notify_all()
+
+    def wait_for(self, topic):
+        with self._changed:
+            came = self._changed.wait_for(lambda: topic in self.topics, 10)
+        assert came, f"waited for {topic}, there came {self.topics}"
+
+
+def subscribe(client, topic_filter, qos=0):
+    granted = threading.Event()
+    client.on_subscribe = lambda *_args: granted.set()
+    client.subscribe(topic_filter, qos)
+    assert granted.wait(10), f"no SUBACK for {topic_filter}"
+
+
+class TestPool:
+    def test_lends_real_clients_that_are_connected(self, pool):
+        client = pool.acquire()
+        assert isinstance(client, mqtt.Client)
+        assert client.is_connected()
+        assert pool.ref_count == 1
+        pool.release(client)
+        assert not client.is_connected()
+        assert pool.ref_count == 0
+
+    def test_lends_to_many_threads(self, pool):
+        def use(number):
+            client = pool.acquire()
+            inbox = Inbox(client)
+            subscribe(client, f"thread/{number}", 1)
+            client.publish(f"thread/{number}", qos=1)
+            inbox.wait_for(f"thread/{number}")
+            pool.release(client)
+            return client
+
+        with ThreadPoolExecutor(16) as threads:
+            clients = list(threads.map(use, range(100)))
+        assert len(set(map(id, clients))) == 100
+        assert pool.ref_count == 0
+
+    def test_takes_back_only_what_it_has_lent(self, pool):
+        client = pool.acquire()
+        pool.release(client)
+        with pytest.raises(ValueError, match="not on loan"):
+            pool.release(client)
+        with pytest.raises(ValueError, match="not on loan"):
+            pool.release(paho_client())
+
+    def test_closing_takes_everything_back(self, session_mqtt_broker):
+        pool = SharedMQTTPool(session_mqtt_broker.get_connection_params())
+        client = pool.acquire()
+        pool.close()
+        pool.close()
+        assert not client.is_connected()
+        assert pool.ref_count == 0
+        with pytest.raises(BrokerError, match="closed"):
+            pool.acquire()
+
+    def test_says_where_it_cannot_connect(self):
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            port = unused.getsockname()[1]
+            with (
+                SharedMQTTPool({"host": "127.0.0.1", "port": port}) as pool,
+                pytest.raises(
+                    MQTTConnectionError,
+                    match=r"MQTT connection failed: .*Check",
+                ),
+            ):
+                pool.acquire()
+            assert pool.ref_count == 0
+
+    @pytest.mark.parametrize("params", [{"host": "here"}, {"host": "h", "port": 1, "what": 2}])
+    def test_refuses_params_that_it_does_not_know(self, params):
+        with pytest.raises(ValueError, match="connection_params"):
+            SharedMQTTPool(params)
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"username": "me", "password": "s3cret"}, {"tls": True}, {"websockets": True}],
+        ids=str,
+    )
+    def test_gets_in_wherever_the_broker_lets_it(self, options):
+        with TestMQTTBroker(**options) as broker:
+            params = {**broker.get_connection_params(), **broker.get_security_params()}
+            with SharedMQTTPool(params) as pool:
+                client = pool.acquire()
+                inbox = Inbox(client)
+                subscribe(client, "secured")
+                client.publish("secured")
+                inbox.wait_for("secured")
+                with pool.lending():
+                    other = paho_client()
+                    other.connect(NOWHERE, 9)
+                    other.loop_start()
+                    assert wait_until(other.is_connected)
+
+    def test_survives_a_restart_of_the_broker(self):
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            pool.barrier()
+            broker.kill()
+            broker.start()
+            pool.barrier()
+            client = pool.acquire()
+            client.publish("after", qos=1).wait_for_publish(10)
+            pool.barrier()
+            assert [m.topic for m in pool.observer.since(0)] == ["after"]
+
+
+class TestLending:
+    def test_connects_every_client_to_the_broker_whatever_address_it_is_given(self, pool):
+        with pool.lending():
+            client = paho_client()
+            client.connect(NOWHERE, 9)
+            client.loop_start()
+            assert wait_until(client.is_connected)
+            assert pool.ref_count == 1
+        assert not client.is_connected()
+        assert pool.ref_count == 0
+
+    def test_reaches_subclasses_and_names_imported_before(self, pool):
+        class Mine(mqtt.Client):
+            pass
+
+        with pool.lending():
+            options = {}
+            if hasattr(mqtt, "CallbackAPIVersion"):
+                options["callback_api_version"] = mqtt.CallbackAPIVersion.VERSION2
+            client = Mine(**options)
+            client.connect_async(NOWHERE, 9)
+            client.loop_start()
+            assert wait_until(client.is_connected)
+
+    def test_nested_lendings_end_what_was_made_in_them(self, pool):
+        with pool.lending():
+            outer = paho_client()
+            with pool.lending():
+                paho_client()
+                assert pool.ref_count == 2
+            assert pool.clients_on_loan() == [outer]
+
+    def test_a_client_that_went_back_does_not_come_again(self, pool):
+        with pool.lending():
+            client = paho_client()
+            client.connect(NOWHERE, 9)
+        with pytest.raises(ConnectionRefusedError, match="its test is over"):
+            client.reconnect()
+
+    def test_outside_it_nothing_is_changed(self, pool):
+        with TestMQTTBroker() as other, connected(other):
+            assert pool.ref_count == 0
+
+
+class TestMonitor:
+    def test_tells_what_was_published_as_it_was_published(self, mqtt_client, mqtt_monitor):
+        mqtt_client.publish("device/1", '{"on": true}', qos=2, retain=True)
+        [message] = mqtt_monitor.wait_for("device/+")
+        assert message.topic == "device/1"
+        assert message.json() == {"on": True}
+        assert (message.qos, message.retain) == (2, True)
+
+    def test_sees_what_outsiders_publish(self, session_mqtt_broker, mqtt_monitor):
+        with connected(session_mqtt_broker) as client:
+            client.publish("outside")
+            mqtt_monitor.wait_for("outside")
+
+    def test_counts_messages_from_before_the_wait(self, mqtt_client, mqtt_monitor):
+        for number in range(3):
+            mqtt_client.publish("n", str(number))
+        assert [m.payload for m in mqtt_monitor.wait_for("n", count=3)] == [b"0", b"1", b"2"]
+        assert len(mqtt_monitor.wait_for("n", count=2)) == 3
+
+    def test_waits_for_a_condition(self, mqtt_client, mqtt_monitor):
+        for number in range(5):
+            mqtt_client.publish("n", str(number))
+        [message] = mqtt_monitor.wait_for("n", where=lambda m: m.payload == b"3")
+        assert message.payload == b"3"
+
+    def test_fails_with_what_came_instead(self, mqtt_client, mqtt_monitor):
+        mqtt_client.publish("other", "x" * 100, retain=True)
+        with pytest.raises(pytest.fail.Exception) as failure:
+            mqtt_monitor.wait_for("device/#", count=2, timeout=0.05)
+        assert "Waited for 2 messages on 'device/#' within 0.05 s; 0 came" in str(failure.value)
+        assert f"other: b'{'x' * 80}'... (QoS 0, retained)" in str(failure.value)
+
+    def test_fails_where_nothing_came_at_all(self, mqtt_monitor):
+        with pytest.raises(pytest.fail.Exception, match="Nothing was published at all"):
+            mqtt_monitor.wait_for("#", timeout=0)
+
+    def test_proves_an_absence(self, mqtt_client, mqtt_monitor):
+        mqtt_client.publish("other", qos=1)
+        mqtt_monitor.assert_none("device/#")
+
+    @pytest.mark.parametrize("qos", [0, 1, 2])
+    def test_does_not_miss_a_burst_that_is_still_under_way(self, mqtt_client, mqtt_monitor, qos):
+        for number in range(200):
+            mqtt_client.publish("burst", str(number), qos=qos)
+        with pytest.raises(pytest.fail.Exception, match="b'199'"):
+            mqtt_monitor.assert_none("burst")
+
+    def test_forgets_on_request(self, mqtt_client, mqtt_monitor):
+        mqtt_client.publish("before")
+        mqtt_monitor.clear()
+        assert mqtt_monitor.messages == []
+        mqtt_monitor.assert_none("before")
+
+    @pytest.mark.parametrize("malformed", ["", "a/#/b", "a#", "a+/b"])
+    def test_refuses_a_malformed_filter(self, mqtt_monitor, malformed):
+        with pytest.raises(ValueError, match="no MQTT topic filter"):
+            mqtt_monitor.wait_for(malformed)
+
+    def test_says_what_it_did_not_keep(self, session_mqtt_broker, mqtt_client, monkeypatch):
+        monkeypatch.setattr("shared_mqtt_pool.HISTORY_LENGTH", 10)
+        with SharedMQTTPool(session_mqtt_broker.get_connection_params()) as pool:
+            monitor = MQTTMonitor(pool)
+            for number in range(25):
+                mqtt_client.publish("n", str(number), qos=1)
+            monitor.wait_for("n", where=lambda m: m.payload == b"24")
+            assert len(monitor.messages) == 10
+            with pytest.raises(pytest.fail.Exception, match="15 earlier ones"):
+                monitor.wait_for("other", timeout=0)
+
+    def test_does_not_see_the_barriers(self, mqtt_client, mqtt_monitor, pool):
+        mqtt_monitor.assert_none("#")
+        pool.barrier()
+        assert mqtt_monitor.messages == []
+
+    def test_its_barriers_are_hidden_from_the_clients(self, mqtt_client, mqtt_monitor):
+        inbox = Inbox(mqtt_client)
+        published = []
+        mqtt_client.on_publish = lambda *args: published.append(args)
+        subscribe(mqtt_client, "#")
+        mqtt_monitor.assert_none("x")
+        mqtt_client.publish("end")
+        inbox.wait_for("end")
+        assert inbox.topics == ["end"]
+        assert len(published) == 1
+
+
+@pytest.mark.usefixtures("few_plugins")
+class TestCleanBroker:
+    """Two tests in the order they stand in would do; pytester makes sure of the order."""
+
+    @pytest.fixture
+    def repository(self, pytester):
+        modules = ["mqtt_test_broker", "shared_mqtt_pool"]
+        repository = Repository(pytester, modules)
+        return repository.write(
+            "tests/conftest.py",
+            """
+            from shared_mqtt_pool import (
+                mqtt_client, mqtt_client_factory, mqtt_monitor, mqtt_topic_factory,
+                shared_mqtt_pool,
+            )
+            """,
+        )
+
+    def test_retained_messages_go_with_the_test_whoever_published_them(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import paho.mqtt.publish
+            import pytest
+
+            @pytest.fixture(scope="module", autouse=True)
+            def of_the_module(shared_mqtt_pool):
+                client = shared_mqtt_pool.acquire()
+                client.publish("module", "1", qos=1, retain=True)
+                client.publish("changed", "1", qos=1, retain=True)
+                yield
+                shared_mqtt_pool.release(client)
+
+            def retained(pool):
+                pool.barrier()
+                return {m.topic: m.payload for m in pool.observer.retained.values()}
+
+            def test_one(mqtt_client, session_mqtt_broker, shared_mqtt_pool):
+                mqtt_client.publish("mine", "1", retain=True)
+                mqtt_client.publish("changed", "2", retain=True)
+                mqtt_client.publish("module", b"", retain=True)
+                paho.mqtt.publish.single(
+                    "theirs", "1", retain=True,
+                    hostname=session_mqtt_broker.host, port=session_mqtt_broker.port,
+                )
+                assert set(retained(shared_mqtt_pool)) == {"mine", "theirs", "changed"}
+
+            def test_two(mqtt_monitor, shared_mqtt_pool):
+                assert retained(shared_mqtt_pool) == {"module": b"1", "changed": b"1"}
+                assert mqtt_monitor.messages == []
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+    def test_topics_are_not_shared(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import pytest
+            seen = set()
+            @pytest.mark.parametrize("n", ["+", "#", 3])
+            def test(mqtt_topic_factory, mqtt_client, n):
+                topic = mqtt_topic_factory("status")
+                assert topic not in seen
+                seen.add(topic)
+                mqtt_client.publish(topic)
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=3)
+
+    def test_a_dead_broker_is_one_clear_error(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            def test_one(mqtt_client, session_mqtt_broker): session_mqtt_broker.kill()
+            def test_two(mqtt_client): assert mqtt_client.is_connected()
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+
+@pytest.mark.usefixtures("few_plugins")
+class TestSuitesWithoutFixtures:
+    @pytest.fixture
+    def repository(self, pytester):
+        repository = Repository(pytester, ["mqtt_test_broker", "shared_mqtt_pool"])
+        return repository.write(
+            "tests/conftest.py",
+            """
+            import pytest
+            from shared_mqtt_pool import prompt_mqtt_clients, redirected_mqtt_clients
+
+            @pytest.fixture(scope="session", autouse=True)
+            def everywhere(prompt_mqtt_clients, redirected_mqtt_clients): pass
+            """,
+        )
+
+    CLIENT = """
+        import sys, time, unittest
+        import paho.mqtt.client as mqtt
+
+        def new_client(client_id=""):
+            import paho.mqtt.client as mqtt
+            if hasattr(mqtt, "CallbackAPIVersion"):
+                return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id)
+            return mqtt.Client(client_id)
+
+        def connect(client, host="broker.example.invalid", port=1883):
+            client.connect(host, port)
+            client.loop_start()
+            deadline = time.monotonic() + 5
+            while not client.is_connected():
+                assert time.monotonic() < deadline
+            return client
+
+    """
+
+    def test_unittest_classes_with_a_hard_coded_broker(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        class Test(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls):
+                cls.shared = connect(new_client("shared"))
+
+            def setUp(self):
+                self.client = connect(new_client("own"))
+
+            def tearDown(self):
+                self.client.loop_stop()
+                self.client.disconnect()
+
+            def test_one(self):
+                assert self.client.is_connected() and self.shared.is_connected()
+
+            def test_two(self):
+                assert self.client.is_connected() and self.shared.is_connected()
+
+            @classmethod
+            def tearDownClass(cls):
+                cls.shared.loop_stop()
+                cls.shared.disconnect()
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=2)
+        result.stdout.no_fnmatch_line("*left running*")
+
+    def test_clients_left_running_are_stopped_and_named(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        clients = []
+        def test_one():
+            clients.append(connect(new_client("forgotten")))
+        def test_two():
+            assert not clients[0].is_connected()
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(
+            ["*MQTT clients left running*", "*test_it.py::test_one: client forgotten: call *"]
+        )
+
+    def test_another_copy_of_paho_is_reached_as_well(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        def test_one():
+            first = sys.modules.pop("paho.mqtt.client")
+            client = connect(new_client("anew"))
+            assert not isinstance(client, first.Client)
+            client.loop_stop()
+            client.disconnect()
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_other_ports_are_left_alone(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        import pytest, socket
+        def test_one():
+            with socket.socket() as dead:
+                dead.bind(("127.0.0.1", 0))
+                with pytest.raises(ConnectionRefusedError):
+                    new_client().connect("127.0.0.1", dead.getsockname()[1])
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+
+class TestPromptness:
+    """Ratios of what was measured in the same run, never seconds."""
+
+    def test_a_loop_stopped_before_the_disconnect_does_not_wait_for_its_second(self, pytester):
+        repository = Repository(pytester, ["mqtt_test_broker", "shared_mqtt_pool"])
+        repository.write(
+            "tests/test_it.py",
+            TestSuitesWithoutFixtures.CLIENT
+            + """
+        from mqtt_test_broker import TestMQTTBroker
+        from shared_mqtt_pool import SharedMQTTPool
+
+        def seconds_to_stop(broker):
+            client = connect(new_client(), broker.host, broker.port)
+            start = time.perf_counter()
+            client.loop_stop()
+            end = time.perf_counter()
+            client.disconnect()
+            return end - start
+
+        def test_it():
+            with TestMQTTBroker() as broker:
+                slow = max(seconds_to_stop(broker) for _ in range(3))
+                with SharedMQTTPool(broker.get_connection_params()):
+                    prompt = sorted(seconds_to_stop(broker) for _ in range(5))[2]
+            assert prompt * 20 < slow
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_nor_while_it_waits_to_connect_again(self, pool):
+        with pool.lending():
+            client = paho_client()
+            failed = threading.Event()
+            client.on_connect_fail = lambda *_args: failed.set()
+            client.reconnect = _refuse
+            client.connect_async(NOWHERE, 9)
+            client.loop_start()
+            assert failed.wait(10)
+            thread = client._thread
+            client.loop_stop()
+            assert not thread.is_alive()
+
+    def test_acknowledged_round_trips_are_not_delayed(self, pool):
+        client = pool.acquire()
+        inbox = Inbox(client)
+        subscribe(client, "round/#", 2)
+        trips = {qos: [] for qos in (0, 1, 2)}
+        for number in range(50):
+            for qos, seconds in trips.items():
+                topic = f"round/{qos}/{number}"
+                start = time.perf_counter()
+                client.publish(topic, qos=qos)
+                inbox.wait_for(topic)
+                seconds.append(time.perf_counter() - start)
+        # With Nagle's delay they take 200 times as long as QoS 0.
+        medians = {qos: statistics.median(seconds) for qos, seconds in trips.items()}
+        assert medians[1] < 20 * medians[0]
+        assert medians[2] < 40 * medians[0]
+
+
+def _refuse():
+    raise ConnectionRefusedError
+
+
+def _seconds(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def test_a_thousand_loans_leave_nothing(pool):
+    def resources():
+        gc.collect()
+        descriptors = Path("/proc/self/fd")
+        return threading.active_count(), descriptors.exists() and len([*descriptors.iterdir()])
+
+    pool.release(pool.acquire())
+    before = resources()
+    for _ in range(1000):
+        pool.release(pool.acquire())
+    assert resources() == before
