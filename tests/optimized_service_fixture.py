@@ -523,4 +523,5 @@ def _fixtures_of(item: pytest.Item) -> Sequence[str]:
     return getattr(item, "fixturenames", ())
 
 
+register_with_pytest(ConcurrentFuturesFix.__module__)
 register_with_pytest(__name__)

@@ -1,0 +1,336 @@
+import pytest
+from helpers.drop_in import ALL_MODULES, Repository, few_plugins  # noqa: F401
+
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
+THERMOSTAT = """
+    import os, threading, time
+    from paho.mqtt.client import Client
+
+    try:
+        from paho.mqtt.client import CallbackAPIVersion
+        ARGUMENTS = [CallbackAPIVersion.VERSION2]
+    except ImportError:
+        ARGUMENTS = []
+
+    class Thermostat:
+        def __init__(self, room):
+            self.room = room
+            self.temperature = None
+            self.ended = 0
+            self.active = threading.Event()
+            self.active.set()
+            self.client = Client(*ARGUMENTS, client_id="thermostat")
+            self.client.on_message = self._heard
+            self.client.connect("mqtt.example.invalid", 1883)
+            self.client.subscribe("sensor/#")
+            self.client.loop_start()
+            self.poller = threading.Thread(target=self._poll_for_ever, name="poller")
+            self.poller.start()
+
+        def _heard(self, client, userdata, message):
+            self.temperature = float(message.payload)
+
+        def _poll_for_ever(self):
+            while self.active.is_set():
+                self._poll()
+                time.sleep(60)
+
+        def _poll(self):
+            if not self.active.is_set():
+                return None
+            self.client.publish("thermostat/state", "polled", retain=True)
+            return "polled"
+
+        async def refresh(self):
+            return "refreshed"
+
+        def shut_down(self):
+            self.ended += 1
+            self.active.clear()
+            time.sleep(30)
+            self.poller.join()
+            self.client.loop_stop()
+            self.client.disconnect()
+"""
+
+WIRING = """
+    import pytest
+    from optimized_service_fixture import override_fixture, service_fixture
+    from shared_mqtt_pool import mqtt_client, mqtt_monitor
+    from thermostat import Thermostat
+
+    @pytest.fixture
+    def room(): return "kitchen"
+
+    fast_thermostat = service_fixture(
+        Thermostat,
+        tasks={"run_poll_once": "_poll", "refresh_once": "refresh"},
+        running="active",
+        cleanup="shut_down",
+    )
+    override_fixture("thermostat", fast_thermostat)
+"""
+
+SLOW = """
+    import pytest, threading, time
+
+    @pytest.fixture
+    def thermostat():
+        raise AssertionError("the slow fixture was used")
+"""
+
+
+@pytest.fixture
+def repository(pytester):
+    modules = [name for name in ALL_MODULES if not name.startswith("camera")]
+    repository = Repository(pytester, modules)
+    repository.write("thermostat.py", THERMOSTAT)
+    return repository.write("tests/conftest.py", WIRING)
+
+
+class TestService:
+    def test_is_built_by_its_own_constructor_and_at_rest(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    def test_it(thermostat, mqtt_monitor):
+        assert thermostat.room == "kitchen"
+        assert not thermostat.poller.is_alive()
+        mqtt_monitor.assert_none("#")
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_hears_what_others_publish(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    def test_it(thermostat, mqtt_client):
+        mqtt_client.publish("sensor/1", "21.5", qos=1).wait_for_publish(5)
+        deadline = time.monotonic() + 5
+        while thermostat.temperature is None: assert time.monotonic() < deadline
+        assert thermostat.temperature == 21.5
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_runs_a_task_and_gives_its_result(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    def test_it(thermostat, mqtt_monitor):
+        assert thermostat.run_poll_once() == "polled"
+        mqtt_monitor.wait_for("thermostat/state")
+
+    def test_stopped(thermostat):
+        thermostat.active.clear()
+        assert thermostat.run_poll_once() == "polled"
+        assert not thermostat.active.is_set()
+
+    def test_async(thermostat):
+        assert thermostat.refresh_once() == "refreshed"
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=3)
+
+    def test_is_cleaned_up_once_and_without_its_pauses(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    services = []
+
+    def test_left_to_the_fixture(thermostat): services.append(thermostat)
+    def test_it_was(): assert [s.ended for s in services] == [1]
+    def test_done_by_the_test(thermostat, monkeypatch):
+        services[:] = [thermostat]
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "sleep", lambda _seconds: None)
+            thermostat.shut_down()
+    def test_it_was_not_done_again(): assert [s.ended for s in services] == [1]
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=4)
+
+    def test_everything_that_it_leaves_behind_is_ended(self, repository):
+        repository.write(
+            "thermostat.py",
+            THERMOSTAT.replace("self.ended += 1", "return")
+            + """
+    import asyncio, multiprocessing
+    from concurrent.futures import ThreadPoolExecutor
+
+    def hang():
+        while True: time.sleep(1)
+
+    class Messy(Thermostat):
+        def make_a_mess(self):
+            self.pool = ThreadPoolExecutor(2)
+            self.pool.submit(hang)
+            self.pool.submit(threading.Event().wait)
+            self.timer = threading.Timer(60, hang)
+            self.timer.start()
+            self.loop = asyncio.new_event_loop()
+            self.looping = threading.Thread(target=self.loop.run_forever)
+            self.looping.start()
+            self.child = multiprocessing.get_context("fork").Process(target=hang)
+            self.child.start()
+            for _ in range(3):
+                client = Client(*ARGUMENTS, client_id="thermostat")
+                client.connect("mqtt.example.invalid", 1883)
+                client.loop_start()
+""",
+        )
+        repository.write("tests/conftest.py", WIRING.replace("Thermostat", "Messy"))
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    mess = []
+
+    @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+    def test_one(thermostat):
+        thermostat.test_enable_background_tasks()
+        thermostat.make_a_mess()
+        mess.append(thermostat)
+
+    def test_two(shared_mqtt_pool):
+        [service] = mess
+        assert not service.timer.is_alive() and not service.looping.is_alive()
+        assert not service.poller.is_alive() and not service.child.is_alive()
+        assert service.pool.submit(print).cancelled()
+        assert shared_mqtt_pool.ref_count == 0
+        service.loop.close()
+        assert {t.name for t in threading.enumerate()} - {"MainThread"} == {
+            t.name for t in threading.enumerate() if "paho" in t.name or "_thread_main" in t.name
+        }
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=2)
+        assert result.stderr.str() == ""
+
+    def test_what_cannot_be_ended_is_named_once_with_its_test_and_its_stack(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    lock = threading.Lock()
+    lock.acquire()
+
+    def hold(): lock.acquire()
+
+    def test_one(thermostat): threading.Thread(target=hold, name="stubborn").start()
+    def test_two(thermostat): pass
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(["*::test_one: thread stubborn runs on.*", "*in hold*"])
+        assert result.stdout.str().count("stubborn runs on.") == 1
+
+    def test_slots_are_refused(self, repository):
+        repository.write(
+            "thermostat.py",
+            "class Thermostat:\n    __slots__ = ()\n    def __init__(self, room): pass\n",
+        )
+        repository.write("tests/test_it.py", SLOW + "\n    def test_it(thermostat): pass\n")
+        result = repository.run()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*Thermostat has __slots__*give service_fixture a subclass*"])
+
+
+class TestOverride:
+    TEST = "\n    def test_it(thermostat): assert thermostat.room == 'kitchen'\n"
+
+    def test_in_a_module(self, repository):
+        repository.write("tests/test_it.py", SLOW + self.TEST)
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_under_another_function_name(self, repository):
+        slow = SLOW.replace("@pytest.fixture", '@pytest.fixture(name="thermostat")')
+        slow = slow.replace("def thermostat", "def make_thermostat")
+        repository.write("tests/test_it.py", slow + self.TEST)
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_imported_from_elsewhere(self, repository):
+        repository.write("tests/slow.py", SLOW)
+        repository.write("tests/test_it.py", "    from slow import thermostat\n" + self.TEST)
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_in_a_class_and_its_base(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import pytest
+
+            class Base:
+                @pytest.fixture
+                def thermostat(self): raise AssertionError("slow")
+
+            class TestInherited(Base):
+                def test_it(self, thermostat): assert thermostat.room == "kitchen"
+
+            class TestOwn:
+                @pytest.fixture
+                def thermostat(self): raise AssertionError("slow")
+                def test_it(self, thermostat): assert thermostat.room == "kitchen"
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+    def test_in_a_conftest(self, repository):
+        repository.write("tests/conftest.py", WIRING + SLOW.replace("import pytest, ", "import "))
+        repository.write("tests/test_it.py", self.TEST)
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_in_many_modules(self, repository):
+        for number in range(3):
+            repository.write(f"tests/test_{number}.py", SLOW + self.TEST)
+        repository.run("-W", "error").assert_outcomes(passed=3)
+
+    def test_what_is_no_fixture_is_left_alone(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import thermostat
+            def test_it(): assert thermostat.Thermostat
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_a_module_that_cannot_be_imported_is_reported_as_always(self, repository):
+        repository.write("tests/test_it.py", "import no_such_module")
+        result = repository.run()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*No module named 'no_such_module'*"])
+
+    def test_a_module_that_skips_itself_is_skipped(self, repository):
+        repository.write(
+            "tests/test_it.py", "import pytest; pytest.skip('no', allow_module_level=True)"
+        )
+        repository.run().assert_outcomes(skipped=1)
+
+    def test_one_that_did_not_take_is_told(self, repository):
+        repository.write(
+            "plugin.py",
+            "import pytest\n@pytest.fixture\ndef thermostat(): return None\n",
+        )
+        repository.write("tests/test_it.py", "def test_it(thermostat): pass")
+        result = repository.run("-p", "plugin")
+        result.stdout.fnmatch_lines(["thermostat: nothing was overridden.*"])
+
+    def test_something_else_than_a_fixture_is_refused(self, repository):
+        repository.write(
+            "tests/conftest.py",
+            """
+            from optimized_service_fixture import override_fixture
+            override_fixture("thermostat", print)
+            """,
+        )
+        result = repository.run()
+        result.stderr.fnmatch_lines(["*override_fixture('thermostat', ...) takes a fixture*"])
