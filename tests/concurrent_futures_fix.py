@@ -34,6 +34,7 @@ import ctypes
 import functools
 import itertools
 import logging
+import signal
 import sys
 import threading
 import time
@@ -447,6 +448,23 @@ def fix_concurrent_futures(request: pytest.FixtureRequest) -> Iterator[Concurren
     fix = ConcurrentFuturesFix(since_import=True)
     if not request.config.pluginmanager.has_plugin(_Summary.NAME):
         request.config.pluginmanager.register(_Summary(fix), _Summary.NAME)
-    with fix:
+    with _ending_in_order_on_sigterm(), fix:
         yield fix
     fix.end_all_threads()
+
+
+@contextlib.contextmanager
+def _ending_in_order_on_sigterm() -> Iterator[None]:
+    """Have SIGTERM end the run as Ctrl-C does: fixtures are torn down, no process is left."""
+    usual = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not (usual and in_main_thread):
+        yield
+        return
+    signal.signal(signal.SIGTERM, _exit_on_sigterm)
+    yield
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _exit_on_sigterm(number: int, _frame: object) -> None:
+    pytest.exit("SIGTERM", returncode=128 + number)
