@@ -26,7 +26,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING or not __package__:
     import optimized_service_fixture as service_module
     from mqtt_test_broker import add_to_summary, register_with_pytest
     from optimized_service_fixture import (
+        function_of,
         override_fixture,
         service_fixture,
         services_of_test,
@@ -45,6 +46,7 @@ else:
     from . import optimized_service_fixture as service_module
     from .mqtt_test_broker import add_to_summary, register_with_pytest
     from .optimized_service_fixture import (
+        function_of,
         override_fixture,
         service_fixture,
         services_of_test,
@@ -173,7 +175,7 @@ def _useless_wiring() -> Iterator[str]:
     files = Counter(getattr(module, "__file__", None) for module in modules)
     for module in modules:
         fixture = vars(module).get(OVERRIDDEN)
-        code = getattr(_function_of(fixture), "__code__", None)
+        code = _code_of(fixture)
         if code is not None and "camera_detector_fast" in code.co_names:
             yield (
                 f"{code.co_filename}:{code.co_firstlineno}: a fixture cannot be called like a "
@@ -187,16 +189,17 @@ def _useless_wiring() -> Iterator[str]:
             )
 
 
+def _code_of(fixture: object) -> CodeType | None:
+    try:
+        return getattr(function_of(fixture), "__code__", None)
+    except AttributeError:  # it is no fixture
+        return None
+
+
 _ENOUGH = (
     "importing camera_detector_fast is enough, since it takes the place of every fixture "
     "camera_detector."
 )
-
-
-def _function_of(fixture: object) -> object:
-    """Return the function that a fixture was made of (pytest 8.4 and before)."""
-    wrapped = getattr(fixture, "__pytest_wrapped__", None)
-    return getattr(fixture, "_fixture_function", None) or getattr(wrapped, "obj", None)
 
 
 class _TestsPackageFinder(importlib.abc.MetaPathFinder):

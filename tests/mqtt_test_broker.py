@@ -313,6 +313,15 @@ class TestMQTTBroker(MQTTEndpoint):
         """What mosquitto has logged so far, over all its restarts."""
         return self._earlier_log + self._current_log()
 
+    @property
+    def log_position(self) -> int:
+        """Where the log ends at present, for ``log_since``; cheaper than reading it."""
+        return len(self._earlier_log) + (self._log_file().stat().st_size if self._folder else 0)
+
+    def log_since(self, position: int) -> str:
+        """Return what mosquitto has logged since the log was at *position*."""
+        return self.log[position:]
+
     def start(self) -> None:
         """Start mosquitto and return when it answers; at once where it is running already.
 
@@ -344,6 +353,7 @@ class TestMQTTBroker(MQTTEndpoint):
             on_failure.callback(reservation.close)
             self.port = reservation.getsockname()[1]
             self._folder = Path(tempfile.mkdtemp(prefix="mqtt-test-broker-"))
+            self._log_file().touch()
             config = self._write_config(self._folder)
             if sys.platform != "linux":
                 reservation.close()  # BSD lets nobody bind beside it, mosquitto neither
@@ -354,7 +364,7 @@ class TestMQTTBroker(MQTTEndpoint):
             on_failure.pop_all()
 
     def _spawn(self, executable: str, config: Path) -> subprocess.Popen[bytes]:
-        with (config.parent / "mosquitto.log").open("wb") as log:
+        with self._log_file().open("wb") as log:
             try:
                 return subprocess.Popen(
                     [executable, "-c", str(config)],
@@ -451,8 +461,11 @@ class TestMQTTBroker(MQTTEndpoint):
         return "\n".join(["The end of its log:", *tail]) if tail else "It has logged nothing."
 
     def _current_log(self) -> str:
-        path = self._folder / "mosquitto.log" if self._folder else None
-        return path.read_text(errors="replace") if path and path.exists() else ""
+        return self._log_file().read_text(errors="replace") if self._folder else ""
+
+    def _log_file(self) -> Path:
+        assert self._folder is not None, "there is no log without a folder"
+        return self._folder / "mosquitto.log"
 
     def _require_process(self, verb: str) -> subprocess.Popen[bytes]:
         __tracebackhide__ = True
@@ -623,6 +636,7 @@ class ExternalMQTTBroker(MQTTEndpoint):
 
     pid = None
     log = ""
+    log_position = 0
 
     def __init__(self, url: str) -> None:
         __tracebackhide__ = True
@@ -641,6 +655,10 @@ class ExternalMQTTBroker(MQTTEndpoint):
             password=unquote(parts.password) if parts.password else None,
             ssl_context=ssl.create_default_context() if secure else None,
         )
+
+    def log_since(self, _position: int) -> str:
+        """Return nothing: its log is not ours to read."""
+        return ""
 
     def is_running(self) -> bool:
         """Say whether the broker answers."""
@@ -703,7 +721,7 @@ def _reporting_errors() -> Iterator[None]:
 def _note_use(request: pytest.FixtureRequest, broker: SessionBroker) -> None:
     """Remember that a test uses *broker*, for the report should the test fail."""
     used = request.node.stash.setdefault(_brokers_of_test, [])
-    used.append((broker, len(broker.log)))
+    used.append((broker, broker.log_position))
 
 
 @pytest.fixture(scope="session")
@@ -758,7 +776,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if not report.failed:
         return
     for broker, start in item.stash.get(_brokers_of_test, []):
-        lines = broker.log[start:].splitlines()[-LOG_TAIL_LINES:]
+        lines = broker.log_since(start).splitlines()[-LOG_TAIL_LINES:]
         if lines:
             title = f"mosquitto log of {broker.host}:{broker.port}"
             report.sections.append((title, "\n".join(lines)))

@@ -90,25 +90,55 @@ def service_fixture(
         cleanup: the method that ends the service; of several names the first that it has.
     """
 
-    @pytest.fixture
-    def fast_service(
-        request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool
-    ) -> Iterator[Any]:
-        for name in requires:
-            _request_if_defined(request, name)
-        service_class = request.getfixturevalue(service) if isinstance(service, str) else service
-        under_test = ServiceUnderTest(
-            service_class, _as_tuple(running), _as_tuple(cleanup), dict(tasks or {})
-        )
-        arguments = _constructor_arguments(request, service_class)
-        request.node.stash.setdefault(services_of_test, []).append(under_test)
-        with under_test.living(clean_mqtt_broker, arguments):
-            yield under_test.service
-        for leak in under_test.leaks:
-            title = "left behind by services (could not be ended)"
-            add_to_summary(request.config, title, f"{request.node.nodeid}: {leak}")
+    def make(of_the_slow_one: Sequence[str] = ()) -> Any:
+        def fast_service(
+            request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool, **_required: Any
+        ) -> Iterator[Any]:
+            for name in requires:
+                _request_if_defined(request, name)
+            service_class = (
+                request.getfixturevalue(service) if isinstance(service, str) else service
+            )
+            under_test = ServiceUnderTest(
+                service_class, _as_tuple(running), _as_tuple(cleanup), dict(tasks or {})
+            )
+            arguments = _constructor_arguments(request, service_class)
+            request.node.stash.setdefault(services_of_test, []).append(under_test)
+            with under_test.living(clean_mqtt_broker, arguments):
+                yield under_test.service
+            for leak in under_test.leaks:
+                title = "left behind by services (could not be ended)"
+                add_to_summary(request.config, title, f"{request.node.nodeid}: {leak}")
 
-    return fast_service
+        shared = [name for name in of_the_slow_one if name in requires]
+        _add_parameters(fast_service, shared)
+        return pytest.fixture(fast_service)
+
+    fixture = make()
+    _makers.append((fixture, make))
+    return fixture
+
+
+_makers: list[tuple[Any, Callable[[Sequence[str]], Any]]] = []
+
+
+def _made_to_replace(slow: Callable[..., Any], fixture: Any) -> Any:
+    """Return *fixture* with those parameters of *slow* that it requires anyway.
+
+    A test may parametrize one of them indirectly, which pytest allows only where a fixture has
+    it as a parameter.
+    """
+    for made, make in _makers:
+        if made is fixture:
+            return make(list(inspect.signature(slow).parameters))
+    return fixture
+
+
+def _add_parameters(function: Any, names: Sequence[str]) -> None:
+    signature = inspect.signature(function)
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
+    function.__signature__ = signature.replace(parameters=[*named, *added])
 
 
 def _as_tuple(names: Names) -> tuple[str, ...]:
@@ -455,26 +485,28 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 
 def _replace_in(module: ModuleType, override: _Override, conftests: list[ModuleType]) -> bool:
     classes = [value for value in vars(module).values() if isinstance(value, type)]
-    owners: list[Any] = [base for cls in classes for base in cls.__mro__[:-1]]
-    in_classes = [_remove_fixture(owner, override) for owner in owners]
-    in_module = _remove_fixture(module, override)
-    in_conftest = [_has_fixture(conftest, override) for conftest in conftests]
-    if not (in_module or any(in_classes) or any(in_conftest)):
+    bases = [base for cls in classes for base in cls.__mro__[:-1]]
+    slow_ones = [_take_fixture(owner, override) for owner in (module, *bases)]
+    slow_ones += [_find_fixture(conftest, override) for conftest in conftests]
+    slow = next((slow for slow in slow_ones if slow is not None), None)
+    if slow is None:
         return False
-    setattr(module, override.name, override.fixture)
+    setattr(module, override.name, _made_to_replace(function_of(slow), override.fixture))
     return True
 
 
-def _remove_fixture(owner: Any, override: _Override) -> bool:
+def _take_fixture(owner: Any, override: _Override) -> Any:
     """Remove the slow fixture from a module or class, so that the fast one is found instead."""
-    attributes = _fixture_attributes(owner, override)
-    for attribute in attributes:
+    slow = None
+    for attribute in _fixture_attributes(owner, override):
+        slow = vars(owner)[attribute]
         delattr(owner, attribute)
-    return bool(attributes)
+    return slow
 
 
-def _has_fixture(owner: Any, override: _Override) -> bool:
-    return bool(_fixture_attributes(owner, override))
+def _find_fixture(owner: Any, override: _Override) -> Any:
+    attributes = _fixture_attributes(owner, override)
+    return vars(owner)[attributes[0]] if attributes else None
 
 
 def _fixture_attributes(owner: Any, override: _Override) -> list[str]:
@@ -492,6 +524,12 @@ def _fixture_name(value: Any, attribute: str) -> str | None:
         if type(marker).__name__ == "FixtureFunctionMarker":
             return getattr(marker, "name", None) or attribute
     return None
+
+
+def function_of(fixture: Any) -> Callable[..., Any]:
+    """Return the function that a fixture was made of (since pytest 8.4, and before)."""
+    function = getattr(fixture, "_fixture_function", None)
+    return function or fixture.__pytest_wrapped__.obj  # type: ignore[no-any-return]
 
 
 def _conftests_of(collector: pytest.Module) -> list[ModuleType]:

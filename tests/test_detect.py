@@ -50,6 +50,7 @@ SETTINGS = {
     "OFFLINE_THRESHOLD": "60",
     "RTSP_PORTS": "554,8554",
     "SCAN_NETWORKS": "192.168.1.0/27",
+    "VALIDATION_PROCESSES": "0",  # a fork of pytest takes milliseconds to make and to end
 }
 
 
@@ -279,6 +280,11 @@ def backoff(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return slept
 
 
+validating_in_a_process = pytest.mark.parametrize(
+    "config", [{"VALIDATION_PROCESSES": "1"}], indirect=True, ids=["process"]
+)
+
+
 def run_discovery(detector: CameraDetector) -> None:
     """One whole discovery that begins now, by itself or on request."""
     run_explicitly = getattr(detector, "test_run_discovery_once", None)
@@ -445,6 +451,7 @@ def test_a_camera_found_twice_is_one(
     assert [message.json()["method"] for message in found] == ["onvif"]
 
 
+@validating_in_a_process
 def test_a_camera_without_a_working_stream_is_none(
     camera_detector: CameraDetector, network_mocks: FakeNetwork, published: Published
 ) -> None:
@@ -683,6 +690,7 @@ def test_a_camera_that_accepts_nobody_is_not_reported(
 # Full cycle
 
 
+@validating_in_a_process
 def test_full_cycle(
     camera_detector: CameraDetector, network_mocks: FakeNetwork, published: Published
 ) -> None:
@@ -732,6 +740,7 @@ def plug_in_many(network_mocks: FakeNetwork, count: int) -> list[str]:
     return macs
 
 
+@validating_in_a_process
 def test_many_cameras_are_all_published(
     camera_detector: CameraDetector, network_mocks: FakeNetwork, published: Published
 ) -> None:

@@ -346,12 +346,15 @@ class CameraDetector:
         )
 
     def _validate(self, cameras: list[Camera]) -> list[bool]:
-        """In processes of their own, since decoders hang and crash."""
-        if not cameras:
-            return []
-        if self._validation_executor is None:
-            self._validation_executor = ProcessPoolExecutor(2, mp_context=_validation_context())
+        """In processes of their own, if there may be any, since decoders hang and crash."""
         urls = [camera.stream_url for camera in cameras]
+        processes = self.config.validation_processes
+        if not (urls and processes):
+            return [network.probe_stream(url) for url in urls]
+        if self._validation_executor is None:
+            self._validation_executor = ProcessPoolExecutor(
+                processes, mp_context=_validation_context()
+            )
         streams = self._validation_executor.map(
             network.probe_stream, urls, timeout=VALIDATION_TIMEOUT, chunksize=16
         )
