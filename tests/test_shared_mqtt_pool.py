@@ -472,6 +472,7 @@ class TestSuitesWithoutFixtures:
         repository.run("-W", "error").assert_outcomes(passed=1)
 
 
+@pytest.mark.usefixtures("few_plugins")
 class TestPromptness:
     """Ratios of what was measured in the same run, never seconds."""
 
