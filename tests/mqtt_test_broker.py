@@ -428,8 +428,8 @@ class TestMQTTBroker(MQTTEndpoint):
         status = self._process.returncode if self._process else None
         return f"mosquitto ended with status {status}. {self._log_tail()}"
 
-    def wait_for_ready(self, timeout: float = START_TIMEOUT) -> None:
-        """Wait until mosquitto answers a CONNECT, *timeout* seconds at most.
+    def wait_for_ready(self, timeout: float = START_TIMEOUT) -> bool:
+        """Wait until mosquitto answers a CONNECT, *timeout* seconds at most; return True.
 
         Raises:
             BrokerError: it was never started, has ended, or does not answer; with its log.
@@ -445,6 +445,7 @@ class TestMQTTBroker(MQTTEndpoint):
                 raise self._start_error(f"ended with status {status} before it answered")
             if time.monotonic() > deadline:
                 raise self._start_error(f"does not answer a CONNECT within {timeout:g} s")
+        return True
 
     def _has_logged(self, text: str) -> bool:
         options = {line.split()[0] for line in self._config_lines if line.strip()}
@@ -679,8 +680,8 @@ class ExternalMQTTBroker(MQTTEndpoint):
     def stop(self) -> None:
         """Leave the broker as it is."""
 
-    def wait_for_ready(self, timeout: float = START_TIMEOUT) -> None:
-        """Check that the broker answers within *timeout* seconds.
+    def wait_for_ready(self, timeout: float = START_TIMEOUT) -> bool:
+        """Check that the broker answers within *timeout* seconds; return True.
 
         Raises:
             BrokerError: it does not.
@@ -692,6 +693,7 @@ class ExternalMQTTBroker(MQTTEndpoint):
                 f"{self.host}:{self.port}. Check that the test broker is running, or unset the "
                 "variable to have one started."
             )
+        return True
 
     def _refuse(self) -> None:
         __tracebackhide__ = True
@@ -827,8 +829,8 @@ def register_with_pytest(module_name: str) -> None:
         frame = frame.f_back
         manager = frame.f_locals.get("self")
         if isinstance(manager, pytest.PytestPluginManager):
-            # With `-p` and `pytest_plugins` pytest registers the module itself, after us.
-            if frame.f_code.co_name != "import_plugin":
+            # What `-p` and `pytest_plugins` name, pytest registers itself, once it is imported.
+            if frame.f_locals.get("modname") != module_name:
                 _register_once(manager, module_name)
             return
 

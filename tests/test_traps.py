@@ -113,6 +113,17 @@ def test_4_siblings_are_found_in_every_layout(pytester, package, mode):
     result.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize("how", ["-p", "pytest_plugins"])
+def test_4_as_plugins_they_work_too(repository, how):
+    name = "camera_detector_optimized_fixture"
+    wire(repository, True, f"pytest_plugins = [{name!r}]" if how == "pytest_plugins" else "")
+    (repository.tests / "conftest.py").rename(repository.tests.parent / "conftest.py")
+    repository.write("tests/test_it.py", SLOW_FIXTURE + "\n    def test(camera_detector): pass\n")
+    options = ["-p", name] if how == "-p" else []
+    result = repository.run("-W", "error", "-o", "pythonpath=tests", *options)
+    result.assert_outcomes(passed=1)
+
+
 @WITH_AND_WITHOUT
 def test_5_a_later_hook_of_the_same_name_replaces_the_imported_one(repository, helped):
     ours = "def pytest_sessionfinish(session): print('ours')\n"
