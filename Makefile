@@ -6,7 +6,7 @@ PYTHON ?= python3
 # mosquitto to use, which the tests read from the environment.
 SETUP = MQTT_TEST_MOSQUITTO=$$($(PYTHON) scripts/setup) && export MQTT_TEST_MOSQUITTO
 
-.PHONY: help setup test demo lint format clean
+.PHONY: help setup test demo bench lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,9 @@ test: ## run all tests; ARGS="-k foo" goes to pytest
 
 demo: ## time a slow suite before and after, side by side
 	@$(SETUP) && .venv/bin/python scripts/verify_speedup.py $(ARGS)
+
+bench: ## measure what a loan, a barrier and a broker cost
+	@$(SETUP) && .venv/bin/python scripts/bench.py $(ARGS)
 
 lint: setup ## check style, format and types
 	.venv/bin/ruff check

@@ -506,13 +506,11 @@ class _Observer:
             self._client.publish(BARRIER_TOPIC, token, qos=2)
             self._await_barriers({token})
 
-    def _send_barrier(self, client: Any) -> bytes:
+    def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = next(self._tokens).to_bytes(8, "big")
-        no_properties = b"\x00" if client._protocol == mqtt.MQTTv5 else b""
-        body = mqtt_string(BARRIER_TOPIC) + no_properties + token
-        packet = b"\x30" + mqtt_length(len(body)) + body
-        client._packet_queue(mqtt.PINGREQ, packet, 0, 0)
+        packet = _publish_packet(client, BARRIER_TOPIC, token)
+        client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
         return token
 
     def _await_barriers(self, tokens: set[bytes]) -> None:
@@ -534,12 +532,21 @@ class _Observer:
         with self._changed:
             surplus = [topic for topic in self.retained if topic not in wanted]
             changed = [m for topic, m in wanted.items() if self.retained.get(topic) != m]
-        for topic in surplus:
-            self._client.publish(topic, b"", retain=True)
         for message in changed:
             self._client.publish(message.topic, message.payload, message.qos, retain=True)
-        if surplus or changed:
+        if changed:
             self.barrier()
+        if surplus:
+            # All in one piece: a test with hundreds of topics would feel hundreds of calls.
+            packets = [_publish_packet(self._client, topic, b"", retain=True) for topic in surplus]
+            self._await_barriers({self._send_barrier(self._client, b"".join(packets))})
+
+
+def _publish_packet(client: Any, topic: str, payload: bytes, *, retain: bool = False) -> bytes:
+    """Build a PUBLISH of QoS 0 in the version of the protocol that *client* speaks."""
+    no_properties = b"\x00" if client._protocol == mqtt.MQTTv5 else b""
+    body = mqtt_string(topic) + no_properties + payload
+    return (b"\x31" if retain else b"\x30") + mqtt_length(len(body)) + body
 
 
 def _constructor_options(endpoint: MQTTEndpoint) -> dict[str, Any]:
