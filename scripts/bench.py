@@ -69,6 +69,7 @@ class RoundTrip:
         subscribed.wait()
 
     def __call__(self) -> None:
+        """Publish and wait for it."""
         self._arrived.clear()
         self._client.publish(f"round/{self._qos}", b"", self._qos)
         self._arrived.wait()

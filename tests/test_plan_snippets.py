@@ -135,7 +135,15 @@ def test_step_1_with_the_slow_fixture_in_the_test_module(pytester):
 
 
 def test_step_1_with_the_slow_fixture_replaced_in_conftest(pytester):
-    repository = Repository(pytester, ALL_MODULES).write("tests/conftest.py", STEP_1)
+    existing = """
+    @pytest.fixture
+    def network_mocks(): pass
+    @pytest.fixture
+    def mock_onvif(): pass
+    @pytest.fixture
+    def config(): pass
+    """
+    repository = Repository(pytester, ALL_MODULES).write("tests/conftest.py", STEP_1 + existing)
     repository.write("tests/test_detect.py", "from service import CameraDetector\n\n")
     with (repository.tests / "test_detect.py").open("a") as file:
         file.write("def test_it(camera_detector):\n    assert camera_detector.mqtt_connected\n")

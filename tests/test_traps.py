@@ -107,20 +107,21 @@ def test_4_siblings_are_found_in_every_layout(pytester, package, mode):
     repository = Repository(pytester, ALL_MODULES, package=package)
     wire(repository, True, CAMERA.replace("from ", "from .") if package else CAMERA)
     repository.write("tests/test_it.py", SLOW_FIXTURE + "\n    def test(camera_detector): pass\n")
-    # Without a package, importlib mode puts the folder on no path: the user's setting does.
-    path = [] if package else ["-o", "pythonpath=tests"]
-    result = repository.run("-W", "error", f"--import-mode={mode}", *path)
+    if not package:  # importlib mode puts the folder on no path: the user's setting does
+        repository.write("pytest.ini", "[pytest]\npythonpath = tests\n")
+    result = repository.run("-W", "error", f"--import-mode={mode}")
     result.assert_outcomes(passed=1)
 
 
 @pytest.mark.parametrize("how", ["-p", "pytest_plugins"])
-def test_4_as_plugins_they_work_too(repository, how):
+def test_4_as_plugins_they_work_too(repository, how, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(repository.tests))
     name = "camera_detector_optimized_fixture"
     wire(repository, True, f"pytest_plugins = [{name!r}]" if how == "pytest_plugins" else "")
     (repository.tests / "conftest.py").rename(repository.tests.parent / "conftest.py")
     repository.write("tests/test_it.py", SLOW_FIXTURE + "\n    def test(camera_detector): pass\n")
     options = ["-p", name] if how == "-p" else []
-    result = repository.run("-W", "error", "-o", "pythonpath=tests", *options)
+    result = repository.run("-W", "error", *options)
     result.assert_outcomes(passed=1)
 
 
@@ -381,7 +382,6 @@ def test_14_threads_that_log_after_the_end(repository, helped):
 def test_15_everything_at_once(repository, monkeypatch):
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
     wire(repository, True, CAMERA + FUTURES + "from shared_mqtt_pool import mqtt_client\n")
-    repository.write("pytest.ini", "[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     repository.write(
         "tests/test_it.py",
         SLOW_FIXTURE
@@ -406,7 +406,9 @@ def test_15_everything_at_once(repository, monkeypatch):
         """,
     )
     for workers in ("0", "2"):
-        result = repository.run("-W", "error", "-n", workers, "--timeout=30")
+        # pytest-asyncio 0.24 and later wants a setting that those before refuse.
+        unset = "ignore:The configuration option"
+        result = repository.run("-W", "error", "-W", unset, "-n", workers, "--timeout=30")
         result.assert_outcomes(passed=10)
         assert result.stderr.str() == ""
 
