@@ -18,7 +18,7 @@ the session's broker. Its background threads and timers do not start; a test run
 wants it run (``thermostat.run_poll_once()``), or has them all started
 (``thermostat.test_enable_background_tasks()``). After the test the service is cleaned up, and
 what it leaves behind is ended: threads, timers, executors, processes, MQTT clients, retained
-messages.
+messages. A test that needs what it leaves running says ``@pytest.mark.leaks_on_purpose``.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ import pytest
 if TYPE_CHECKING or not __package__:
     from concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
     from mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
-    from shared_mqtt_pool import SharedMQTTPool
+    from shared_mqtt_pool import SharedMQTTPool, leaks_on_purpose
 else:
     from .concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
     from .mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
-    from .shared_mqtt_pool import SharedMQTTPool
+    from .shared_mqtt_pool import SharedMQTTPool, leaks_on_purpose
 
 Names = Union[str, Sequence[str]]
 
@@ -104,6 +104,7 @@ def service_fixture(
             )
             arguments = _constructor_arguments(request, service_class)
             request.node.stash.setdefault(services_of_test, []).append(under_test)
+            under_test.leaks_on_purpose = leaks_on_purpose(request.node)
             with under_test.living(clean_mqtt_broker, arguments):
                 yield under_test.service
             for leak in under_test.leaks:
@@ -175,16 +176,18 @@ class ServiceUnderTest:
     tasks_run: set[str] = field(default_factory=set)
     leaks: list[str] = field(default_factory=list)
     cleaned_up: bool = False
+    leaks_on_purpose: bool = False
 
     @contextlib.contextmanager
     def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
         """Build the service, and end it with the ``with`` block."""
         with contextlib.ExitStack() as life:
             life.enter_context(_environment_for(pool.endpoint))
-            life.enter_context(_no_children_left())
             fix = ConcurrentFuturesFix()
-            life.callback(self._end_threads, fix)
-            life.enter_context(fix)
+            if not self.leaks_on_purpose:
+                life.enter_context(_no_children_left())
+                life.callback(self._end_threads, fix)
+                life.enter_context(fix)
             life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class)
             with background.held():

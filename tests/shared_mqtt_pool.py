@@ -77,6 +77,8 @@ HISTORY_LENGTH = 100_000
 BARRIER_TOPIC = "$barrier/"
 """Hidden from subscriptions to ``#``, as all topics that begin with a dollar are."""
 
+LEAKS_ON_PURPOSE = "leaks_on_purpose"
+
 PAHO_MODULE = "paho.mqtt.client"
 
 _RealClient = mqtt.Client  # a suite may replace the module's attribute by a mock
@@ -1017,6 +1019,12 @@ class _PromptClients(ClientScope):
         for client in clients:
             self._end_if_running(client)
 
+    def let_those_of_the_test_run(self) -> None:
+        """Have nothing to do with the clients of a test that leaks on purpose."""
+        for client in self._of_the_test:
+            self._made_in.pop(client, None)
+        self._of_the_test = []
+
     def end_all(self) -> None:
         """Stop and name all clients that still run."""
         self._of_the_test = []
@@ -1067,8 +1075,24 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """Stop what the test left running, once its own fixtures are through."""
     yield
     scope = item.config.stash.get(_prompt_clients, None)
-    if scope is not None:
+    if scope is None:
+        return
+    if leaks_on_purpose(item):
+        scope.let_those_of_the_test_run()
+    else:
         scope.end_those_of_the_test()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker for tests that need a real leak."""
+    config.addinivalue_line(
+        "markers", f"{LEAKS_ON_PURPOSE}: what the test leaves running is not ended after it"
+    )
+
+
+def leaks_on_purpose(item: pytest.Item) -> bool:
+    """Say whether a test is marked as one that needs a real leak."""
+    return item.get_closest_marker(LEAKS_ON_PURPOSE) is not None
 
 
 register_with_pytest(__name__)

@@ -215,6 +215,25 @@ class TestService:
         result.assert_outcomes(passed=2)
         assert result.stderr.str() == ""
 
+    def test_a_test_may_leak_on_purpose(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    left, go_on = [], threading.Event()
+
+    @pytest.mark.leaks_on_purpose
+    def test_one(thermostat):
+        left.append(threading.Thread(target=go_on.wait))
+        left[0].start()
+
+    def test_two(thermostat): assert left[0].is_alive()
+            """,
+        )
+        result = repository.run("-W", "error", "--strict-markers")
+        result.assert_outcomes(passed=2)
+        result.stdout.no_fnmatch_line("*runs on*")
+
     def test_what_cannot_be_ended_is_named_once_with_its_test_and_its_stack(self, repository):
         repository.write(
             "tests/test_it.py",

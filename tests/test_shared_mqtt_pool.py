@@ -441,6 +441,33 @@ class TestSuitesWithoutFixtures:
             ["*MQTT clients left running*", "*test_it.py::test_one: client forgotten: call *"]
         )
 
+    def test_so_they_are_under_xdist(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT + "    def test_one(): connect(new_client('forgotten'))\n",
+        )
+        result = repository.run("-W", "error", "-p", "xdist", "-n", "2")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(["*test_one: client forgotten: call *"])
+
+    def test_a_test_may_leak_on_purpose(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        import pytest
+        clients = []
+        @pytest.mark.leaks_on_purpose
+        def test_one():
+            clients.append(connect(new_client("kept")))
+        def test_two():
+            assert clients[0].is_connected()
+            """,
+        )
+        result = repository.run("-W", "error", "--strict-markers")
+        result.assert_outcomes(passed=2)
+        result.stdout.no_fnmatch_line("*left running*")
+
     def test_another_copy_of_paho_is_reached_as_well(self, repository):
         repository.write(
             "tests/test_it.py",
