@@ -34,6 +34,7 @@ import ctypes
 import functools
 import itertools
 import logging
+import os
 import signal
 import sys
 import threading
@@ -106,6 +107,7 @@ class InterruptibleThreads:
     def __init__(self) -> None:
         self._patch = pytest.MonkeyPatch()
         self._started: list[threading.Thread] = []
+        self._lock = threading.Lock()
 
     @property
     def alive(self) -> list[threading.Thread]:
@@ -130,7 +132,8 @@ class InterruptibleThreads:
                 run = functools.partial(_run_until_interrupted, thread.run)
                 thread.run = run  # type: ignore[method-assign]
             start(thread)
-            self._started = [*self.alive, thread]
+            with self._lock:
+                self._started = [*self.alive, thread]
 
         return start_interruptible
 
@@ -257,6 +260,7 @@ class SafeExecutor(Executor):
 
 
 _serial_numbers = itertools.count()
+_created_lock = threading.Lock()
 _created: weakref.WeakKeyDictionary[Executor, int] = weakref.WeakKeyDictionary()
 _retired: weakref.WeakSet[Executor] = weakref.WeakSet()
 
@@ -271,7 +275,8 @@ def _watch(executor_class: Any) -> None:
     @functools.wraps(initialise)
     def initialise_and_number(self: Executor, *args: Any, **kwargs: Any) -> None:
         initialise(self, *args, **kwargs)
-        _created[self] = next(_serial_numbers)
+        with _created_lock:
+            _created[self] = next(_serial_numbers)
 
     @functools.wraps(submit)
     def submit_in_time(self: Executor, fn: Callable[..., T], /, *args: Any, **kw: Any) -> Future[T]:
@@ -311,7 +316,8 @@ class ConcurrentFuturesFix:
 
     def __exit__(self, *_exc_info: object) -> None:
         first_number = self._first_number or 0
-        ours = [executor for executor, number in _created.items() if number >= first_number]
+        with _created_lock:
+            ours = [executor for executor, number in _created.items() if number >= first_number]
         workers = [thread for executor in ours for thread in _retire(executor)]
         self._note_stuck(end_threads(workers), "its executor was shut down")
         self.threads.__exit__()
@@ -351,9 +357,8 @@ def end_threads(
 ) -> list[threading.Thread]:
     """Interrupt *threads*, after a moment's grace or *at_once*; return those that still run.
 
-    Timers are cancelled.
-    An interruption reaches code that sleeps, waits, or runs Python, and event loops. It does not
-    reach a thread that is blocked for good in a bare lock or in a system call.
+    An interruption reaches code that sleeps, waits, or runs Python, timers and event loops. It
+    does not reach a thread that is blocked for good in a bare lock or in a system call.
     """
     threads = list(threads)
     for thread in threads:
@@ -468,3 +473,12 @@ def _ending_in_order_on_sigterm() -> Iterator[None]:
 
 def _exit_on_sigterm(number: int, _frame: object) -> None:
     pytest.exit("SIGTERM", returncode=128 + number)
+
+
+def _let_sigterm_end_a_child() -> None:
+    """Undo in a forked child what is meant for the test run alone."""
+    if signal.getsignal(signal.SIGTERM) is _exit_on_sigterm:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+os.register_at_fork(after_in_child=_let_sigterm_end_a_child)

@@ -275,6 +275,33 @@ class TestFixture:
             ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
         )
 
+    def test_a_forked_child_is_terminated_as_always(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import multiprocessing, os, time
+            import pytest
+
+            def hang(ready):
+                ready.set()
+                while True:
+                    try: time.sleep(1)
+                    except Exception: pass
+
+            @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+            def test_it():
+                context = multiprocessing.get_context("fork")
+                ready = context.Event()
+                process = context.Process(target=hang, args=[ready])
+                process.start()
+                ready.wait()
+                process.terminate()
+                process.join(10)
+                assert process.exitcode == -15
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_late_logging_is_not_heard(self, repository):
         repository.write(
             "tests/test_it.py",

@@ -765,7 +765,7 @@ def publish_what_is_refused(make_client: MakeClient, recorder: Recorder, broker:
     for args in [("a/+",), ("a/#",), ("a", {}), ("a", "", 3), ("a", "", -1)]:
         recorder.attempt(client, "publish", *args)
     recorder.attempt(client, "publish", "a", b"x" * 268435456)
-    for filters in ["", None, [], ("a", 3), [("a", 3)], "a#", "a/+b", 7]:
+    for filters in ["", None, [], ("a", 3), [("a", 3)], 7]:
         recorder.attempt(client, "subscribe", filters)
     for filters in ["", None, 7]:
         recorder.attempt(client, "unsubscribe", filters)
