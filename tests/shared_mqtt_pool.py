@@ -32,6 +32,7 @@ import importlib.machinery
 import itertools
 import json
 import os
+import select
 import socket
 import sys
 import threading
@@ -39,7 +40,7 @@ import time
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -71,6 +72,9 @@ else:
 TIMEOUT = 5.0
 """Seconds that a broker gets for an answer before the test fails."""
 
+LOOK_INTERVAL = 0.05
+"""Seconds after which a barrier that is not back has its connection looked at."""
+
 HISTORY_LENGTH = 100_000
 """Messages that the monitor keeps; of more it keeps the latest and says so."""
 
@@ -94,14 +98,14 @@ class MQTTConnectionError(BrokerError):
         )
 
 
-def new_client(**options: Any) -> mqtt.Client:
+def new_client(client_class: type[mqtt.Client] = _RealClient, **options: Any) -> mqtt.Client:
     """Make a paho client with the newest callbacks that the installed paho has.
 
     Usage: ``new_client(client_id="one", protocol=mqtt.MQTTv5)``.
     """
     if hasattr(mqtt, "CallbackAPIVersion"):
         options.setdefault("callback_api_version", mqtt.CallbackAPIVersion.VERSION2)
-    return _RealClient(**options)
+    return client_class(**options)
 
 
 # --- What acts on every paho client of the process ---------------------------------------------
@@ -202,20 +206,23 @@ def _wrap(method: Callable[..., Any], around: Callable[..., Any]) -> Callable[..
 
 def _around_init(method: Callable[..., None], client: Any, *args: Any, **kwargs: Any) -> None:
     method(client, *args, **kwargs)
+    if isinstance(client, _ObservingClient):
+        return  # ours, and nobody else's to lend, redirect or stop
     for scope in tuple(_scopes):
         scope.created(client)
 
 
-def _around_connect_async(
-    method: Callable[..., Any], client: Any, host: str, port: int = 1883, *args: Any, **kwargs: Any
-) -> Any:
-    for scope in tuple(_scopes):
-        host, port = scope.route(client, host, port)
-    return method(client, host, port, *args, **kwargs)
-
-
 def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
-    result = method(client)
+    """Connect, perhaps elsewhere; the client goes on to believe in the address it was given."""
+    given = host, port = client._host, client._port
+    if host and port > 0:  # paho has its own word to say about others
+        for scope in tuple(_scopes):
+            host, port = scope.route(client, host, port)
+    client._host, client._port = host, port
+    try:
+        result = method(client)
+    finally:
+        client._host, client._port = given
     _send_at_once(client.socket())
     return result
 
@@ -229,20 +236,22 @@ def _around_publish(method: Callable[..., Any], client: Any, *args: Any, **kwarg
 
 def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
     thread = client._thread
-    if thread is not None:
-        _wake_network_loop(client, thread)
-    try:
+    if thread is None:
         return method(client, *args, **kwargs)
+    _wake_network_loop(client, thread)
+    try:
+        result = method(client, *args, **kwargs)
     except AttributeError:
-        # paho 2 forgets its thread as that ends, which may be just before it waits for it.
+        # paho 2 forgets its thread as that ends, which may be just before it waits for it,
         if client._thread is not None:
             raise
         return mqtt.MQTT_ERR_SUCCESS
+    # or before it looks whether there is one to stop. There was.
+    return mqtt.MQTT_ERR_SUCCESS if result == mqtt.MQTT_ERR_INVAL else result
 
 
 _AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "__init__": _around_init,
-    "connect_async": _around_connect_async,  # connect() goes through it
     "reconnect": _around_reconnect,  # connect() and the network loop go through it
     "loop_stop": _around_loop_stop,
     "publish": _around_publish,
@@ -317,7 +326,9 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
     _silence(client, _CALLBACKS)
     deadline = time.monotonic() + timeout
     stream = _duplicate_stream(client) if client.is_connected() else None
-    client.disconnect()
+    with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
+        client.disconnect()
+        _write_if_nobody_else_does(client)
     _end_network_loop(client, deadline)
     _silence(client, _SOCKET_CALLBACKS)
     if stream is not None:
@@ -334,7 +345,16 @@ def _silence(client: Any, callbacks: Sequence[str]) -> None:
 
 def _duplicate_stream(client: Any) -> socket.socket | None:
     connection = client.socket()
-    return socket.socket(fileno=os.dup(connection.fileno())) if connection else None
+    if connection is None or connection.fileno() < 0:  # the test has closed it
+        return None
+    return socket.socket(fileno=os.dup(connection.fileno()))
+
+
+def _write_if_nobody_else_does(client: Any) -> None:
+    """Send what is queued where no network loop does: none runs, or we are called by it."""
+    thread = client._thread
+    if thread is None or thread is threading.current_thread() or not thread.is_alive():
+        client.loop_write()
 
 
 def _end_network_loop(client: Any, deadline: float) -> None:
@@ -387,6 +407,23 @@ class MQTTMessage:
         return f"{self.topic}: {payload} ({flags})"
 
 
+class _ObservingClient(_RealClient):
+    """Hands a QoS 2 message over as it arrives, as it does with the others, in the same order.
+
+    paho waits for the end of the handshake, which is right for whoever must have it once only.
+    Whoever wants to know what the broker retains needs the order of the broker.
+    """
+
+    def _handle_publish(self) -> Any:
+        result = super()._handle_publish()
+        with self._in_message_mutex:
+            arrived = list(self._in_messages.values())
+            self._in_messages.clear()
+        for message in arrived:
+            self.on_message(self, None, message)  # type: ignore[misc]
+        return result
+
+
 class _Observer:
     """The shared connection: sees everything, knows what is retained, provides barriers."""
 
@@ -399,7 +436,9 @@ class _Observer:
         self._tokens = itertools.count()
         self._subscribed = False
         self.retained: dict[str, MQTTMessage] = {}
-        self._client = new_client(protocol=mqtt.MQTTv5, **_constructor_options(endpoint))
+        self._client = new_client(
+            _ObservingClient, protocol=mqtt.MQTTv5, **_constructor_options(endpoint)
+        )
         _admit(self._client, endpoint)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = self._on_disconnect
@@ -499,26 +538,32 @@ class _Observer:
         Raises:
             MQTTConnectionError: a barrier did not come back.
         """
-        tokens = {self._send_barrier(client) for client in publishers}
-        tokens.add(self._send_barrier(self._client))
-        self._await_barriers(tokens)
-        if self._client._in_messages:
-            # A QoS 2 message is delivered after its handshake; so is a barrier of QoS 2.
-            token = next(self._tokens).to_bytes(8, "big")
-            self._client.publish(BARRIER_TOPIC, token, qos=2)
-            self._await_barriers({token})
+        senders = [*publishers, self._client]
+        self._await_barriers({self._send_barrier(client): client for client in senders})
 
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = next(self._tokens).to_bytes(8, "big")
         packet = _publish_packet(client, BARRIER_TOPIC, token)
         client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
+        _write_if_nobody_else_does(client)
         return token
 
-    def _await_barriers(self, tokens: set[bytes]) -> None:
-        self._await(lambda: tokens <= self._barriers, "a barrier did not come back")
+    def _await_barriers(self, senders: dict[bytes, Any]) -> None:
+        deadline = time.monotonic() + TIMEOUT
+        while not self._came_back(set(senders)):
+            # What a broken connection has not brought to the broker will not come.
+            senders = {t: c for t, c in senders.items() if c is self._client or _is_open(c)}
+            if time.monotonic() > deadline:
+                reason = f"a barrier did not come back within {TIMEOUT:g} s"
+                raise MQTTConnectionError(self._endpoint, reason)
+
+    def _came_back(self, tokens: set[bytes]) -> bool:
         with self._changed:
-            self._barriers -= tokens
+            complete = self._changed.wait_for(lambda: tokens <= self._barriers, LOOK_INTERVAL)
+            if complete:
+                self._barriers -= tokens
+            return complete
 
     def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
         with self._changed:
@@ -541,7 +586,18 @@ class _Observer:
         if surplus:
             # All in one piece: a test with hundreds of topics would feel hundreds of calls.
             packets = [_publish_packet(self._client, topic, b"", retain=True) for topic in surplus]
-            self._await_barriers({self._send_barrier(self._client, b"".join(packets))})
+            token = self._send_barrier(self._client, b"".join(packets))
+            self._await_barriers({token: self._client})
+
+
+def _is_open(client: Any) -> bool:
+    """Say whether the other end of a client's connection is there, noticed by paho or not."""
+    connection = client.socket()
+    if connection is None or connection.fileno() < 0:
+        return False
+    poll = select.poll()
+    poll.register(connection.fileno(), getattr(select, "POLLRDHUP", select.POLLHUP))
+    return not poll.poll(0)
 
 
 def _publish_packet(client: Any, topic: str, payload: bytes, *, retain: bool = False) -> bytes:
@@ -595,7 +651,7 @@ class SharedMQTTPool(ClientScope):
         self._life = contextlib.ExitStack()
         self._life.enter_context(self.active())
         self._life.callback(self._close_observer)
-        self._life.callback(self._release_all)
+        self._life.callback(lambda: self.release_all(self.clients_on_loan()))
         self._closed = False
 
     def __enter__(self) -> SharedMQTTPool:
@@ -662,8 +718,15 @@ class SharedMQTTPool(ClientScope):
             del self._loans[client]
         client.reconnect = _refuse_to_reconnect  # type: ignore[method-assign]
         end_client(client)
-        if _leaves_a_session(client):
-            self.endpoint.end_session(client._client_id.decode())
+        if _leaves_a_session(client) and not self._has_taken_over(client):
+            with contextlib.suppress(ConnectionRefusedError):  # a dead broker remembers nobody
+                self.endpoint.end_session(client._client_id.decode())
+
+    def _has_taken_over(self, client: Any) -> bool:
+        """Say whether another loan goes on with the session of *client*."""
+        return any(
+            other._client_id == client._client_id and _is_open(other) for other in list(self._loans)
+        )
 
     @contextlib.contextmanager
     def lending(self) -> Iterator[None]:
@@ -676,9 +739,14 @@ class SharedMQTTPool(ClientScope):
         finally:
             with self._lock:
                 self._lending.remove(made_here)
-            for client in made_here:
-                if client in self._loans:  # the test may have released it
-                    self.release(client)
+            self.release_all(made_here)
+
+    def release_all(self, clients: Iterable[Any]) -> None:
+        """Release those of *clients* that are still on loan, the last one first."""
+        with contextlib.ExitStack() as releases:  # one that fails does not keep the others
+            for client in clients:
+                if client in self._loans:
+                    releases.callback(self.release, client)
 
     def clients_on_loan(self) -> list[mqtt.Client]:
         """Return the clients on loan, the oldest first."""
@@ -738,10 +806,6 @@ class SharedMQTTPool(ClientScope):
     def _lend(self, client: mqtt.Client) -> None:
         with self._lock:
             self._loans.setdefault(client, deque())
-
-    def _release_all(self) -> None:
-        for client in self.clients_on_loan():
-            self.release(client)
 
     def _close_observer(self) -> None:
         if self._observer is not None:
@@ -937,9 +1001,7 @@ def mqtt_client_factory(
         return clients[-1]
 
     yield acquire
-    for client in reversed(clients):
-        if client in clean_mqtt_broker.clients_on_loan():
-            clean_mqtt_broker.release(client)
+    clean_mqtt_broker.release_all(clients)
 
 
 @pytest.fixture
