@@ -457,7 +457,7 @@ def test_stays(thing):
     assert remark.startswith("before: pytest was ended by force after its last test")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupt_ends_everything(repo, number):
     pids = repo.folder / "pids"
     os.mkfifo(pids)
