@@ -738,7 +738,7 @@ class SharedMQTTPool(ClientScope):
             yield
         finally:
             with self._lock:
-                self._lending.remove(made_here)
+                self._lending = [others for others in self._lending if others is not made_here]
             self.release_all(made_here)
 
     def release_all(self, clients: Iterable[Any]) -> None:
@@ -773,7 +773,8 @@ class SharedMQTTPool(ClientScope):
             return  # nobody receives acknowledgements meanwhile
         deadline = time.monotonic() + TIMEOUT
         for info in tuple(self._loans.get(client, ())):
-            info.wait_for_publish(max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(RuntimeError, ValueError):  # lost with a connection
+                info.wait_for_publish(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
         """Release all clients and disconnect; does nothing twice."""
@@ -800,7 +801,7 @@ class SharedMQTTPool(ClientScope):
         if unsent is None or info.rc != mqtt.MQTT_ERR_SUCCESS:
             return
         unsent.append(info)
-        while unsent and unsent[0].is_published():
+        while unsent and _is_settled(unsent[0]):
             unsent.popleft()
 
     def _lend(self, client: mqtt.Client) -> None:
@@ -834,6 +835,11 @@ def _endpoint_from(params: Mapping[str, Any]) -> MQTTEndpoint:
     )
     endpoint.keepalive = params.get("keepalive", MQTTEndpoint.keepalive)
     return endpoint
+
+
+def _is_settled(info: mqtt.MQTTMessageInfo) -> bool:
+    """Say whether a message is on its way, or lost with the connection it was to go on."""
+    return info.rc != mqtt.MQTT_ERR_SUCCESS or info.is_published()
 
 
 def _refuse_to_reconnect() -> Any:

@@ -175,6 +175,27 @@ class TestLending:
                 assert pool.ref_count == 2
             assert pool.clients_on_loan() == [outer]
 
+    def test_a_nested_lending_that_lent_nothing_ends_itself_only(self, pool):
+        with pool.lending():
+            with pool.lending():
+                pass
+            client = paho_client()
+            assert pool.clients_on_loan() == [client]
+        assert pool.ref_count == 0
+
+    def test_a_message_that_was_lost_with_a_connection_is_no_error(self, pool):
+        with pool.lending():
+            client = paho_client()
+            client.connect(NOWHERE, 9)
+            client.on_socket_register_write = lambda *_args: None  # nobody writes
+            client.publish("lost")
+            client.on_socket_register_write = None
+            client.reconnect()
+            client.loop_start()
+            assert wait_until(client.is_connected)
+            client.publish("kept", qos=1).wait_for_publish(10)
+            pool.barrier()
+
     def test_a_client_that_went_back_does_not_come_again(self, pool):
         with pool.lending():
             client = paho_client()
