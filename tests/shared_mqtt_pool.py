@@ -330,6 +330,7 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
         client.disconnect()
         _write_if_nobody_else_does(client)
     _end_network_loop(client, deadline)
+    _write_what_is_left(client, deadline)
     _silence(client, _SOCKET_CALLBACKS)
     if stream is not None:
         with stream:
@@ -345,9 +346,10 @@ def _silence(client: Any, callbacks: Sequence[str]) -> None:
 
 def _duplicate_stream(client: Any) -> socket.socket | None:
     connection = client.socket()
-    if connection is None or connection.fileno() < 0:  # the test has closed it
+    try:
+        return socket.socket(fileno=os.dup(connection.fileno())) if connection else None
+    except OSError:  # closed by the test, or by the network loop this very moment
         return None
-    return socket.socket(fileno=os.dup(connection.fileno()))
 
 
 def _write_if_nobody_else_does(client: Any) -> None:
@@ -355,6 +357,15 @@ def _write_if_nobody_else_does(client: Any) -> None:
     thread = client._thread
     if thread is None or thread is threading.current_thread() or not thread.is_alive():
         client.loop_write()
+
+
+def _write_what_is_left(client: Any, deadline: float) -> None:
+    """Send what did not fit into the connection's buffer, DISCONNECT at the end of it."""
+    with contextlib.suppress(OSError, ValueError):  # the connection may end at any time
+        while client.want_write() and client.socket() and time.monotonic() < deadline:
+            select.select([], [client.socket()], [], max(0.0, deadline - time.monotonic()))
+            if client.loop_write() != mqtt.MQTT_ERR_SUCCESS:
+                return
 
 
 def _end_network_loop(client: Any, deadline: float) -> None:
@@ -435,6 +446,7 @@ class _Observer:
         self._barriers: set[bytes] = set()
         self._tokens = itertools.count()
         self._subscribed = False
+        self._connections = 0
         self.retained: dict[str, MQTTMessage] = {}
         self._client = new_client(
             _ObservingClient, protocol=mqtt.MQTTv5, **_constructor_options(endpoint)
@@ -454,12 +466,18 @@ class _Observer:
         """
         try:
             self._client.connect(**self._endpoint.get_connection_params())
-        except OSError as error:
-            raise MQTTConnectionError(self._endpoint, error) from None
-        _send_at_once(self._client.socket())
-        self._client.loop_start()
-        self._await(lambda: self._subscribed, "no subscription was granted")
-        self.barrier()
+            self._client.loop_start()
+            self._await_subscription()
+            self.barrier()
+        except (OSError, MQTTConnectionError) as error:
+            self.close()
+            if isinstance(error, OSError):
+                raise MQTTConnectionError(self._endpoint, error) from None
+            raise
+
+    def continue_history_of(self, predecessor: _Observer) -> None:
+        """Keep what *predecessor* saw: monitors have noted positions in its history."""
+        self._history, self._seen = predecessor._history, predecessor._seen
 
     def close(self) -> None:
         """Disconnect."""
@@ -481,6 +499,7 @@ class _Observer:
     def _on_subscribe(self, *_args: Any) -> None:
         with self._changed:
             self._subscribed = True
+            self._connections += 1
             self._changed.notify_all()
 
     def _on_disconnect(self, *_args: Any) -> None:
@@ -551,9 +570,14 @@ class _Observer:
 
     def _await_barriers(self, senders: dict[bytes, Any]) -> None:
         deadline = time.monotonic() + TIMEOUT
+        connections = self._connections
         while not self._came_back(set(senders)):
             # What a broken connection has not brought to the broker will not come.
             senders = {t: c for t, c in senders.items() if c is self._client or _is_open(c)}
+            if self._connections != connections:  # ours was made anew: send it again
+                connections = self._connections
+                senders = {t: c for t, c in senders.items() if c is not self._client}
+                senders[self._send_barrier(self._client)] = self._client
             if time.monotonic() > deadline:
                 reason = f"a barrier did not come back within {TIMEOUT:g} s"
                 raise MQTTConnectionError(self._endpoint, reason)
@@ -565,10 +589,11 @@ class _Observer:
                 self._barriers -= tokens
             return complete
 
-    def _await(self, condition: Callable[[], bool], otherwise: str) -> None:
+    def _await_subscription(self) -> None:
         with self._changed:
-            if not self._changed.wait_for(condition, TIMEOUT):
-                raise MQTTConnectionError(self._endpoint, f"{otherwise} within {TIMEOUT:g} s")
+            if not self._changed.wait_for(lambda: self._subscribed, TIMEOUT):
+                reason = f"no subscription was granted within {TIMEOUT:g} s"
+                raise MQTTConnectionError(self._endpoint, reason)
 
     def restore_retained(self, wanted: Mapping[str, MQTTMessage]) -> None:
         """Have the broker retain what *wanted* says, and nothing else.
@@ -593,10 +618,11 @@ class _Observer:
 def _is_open(client: Any) -> bool:
     """Say whether the other end of a client's connection is there, noticed by paho or not."""
     connection = client.socket()
-    if connection is None or connection.fileno() < 0:
-        return False
     poll = select.poll()
-    poll.register(connection.fileno(), getattr(select, "POLLRDHUP", select.POLLHUP))
+    try:
+        poll.register(connection, getattr(select, "POLLRDHUP", select.POLLHUP))
+    except (TypeError, ValueError, OSError):  # there is none, or it is closed this very moment
+        return False
     return not poll.poll(0)
 
 
@@ -670,13 +696,17 @@ class SharedMQTTPool(ClientScope):
         """The shared connection; made where there is none, made anew where it broke."""
         with self._lock:
             self._require_open()
-            if self._observer is not None and not self._observer.is_connected():
-                self._close_observer()
-            if self._observer is None:
-                observer = _Observer(self.endpoint)
-                observer.connect()
-                self._observer = observer
+            if self._observer is None or not self._observer.is_connected():
+                self._observer = self._new_observer(self._observer)
             return self._observer
+
+    def _new_observer(self, predecessor: _Observer | None) -> _Observer:
+        observer = _Observer(self.endpoint)
+        if predecessor is not None:
+            predecessor.close()
+            observer.continue_history_of(predecessor)
+        observer.connect()
+        return observer
 
     def acquire(self, **options: Any) -> mqtt.Client:
         """Return a client on loan: connected, its network loop running.

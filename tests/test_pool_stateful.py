@@ -332,7 +332,9 @@ class PoolMachine(RuleBasedStateMachine):
         if loan not in self.on_loan:
             return
         seen = len(self.outsiders[0].messages)
+        disconnects = loan.calls.count("disconnect")
         self.pool.release(loan.client)
+        assert loan.calls.count("disconnect") == disconnects, "its owner was told of the return"
         self.on_loan.remove(loan)
         assert loan.client not in self.pool.clients_on_loan()
         if not self.broker.is_running():

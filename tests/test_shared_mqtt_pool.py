@@ -142,6 +142,51 @@ class TestPool:
             pool.barrier()
             assert [m.topic for m in pool.observer.since(0)] == ["after"]
 
+    def test_a_restart_in_the_middle_of_a_barrier_is_survived(self):
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            observer, busy, go_on = pool.observer, threading.Event(), threading.Event()
+            hear = observer._client.on_message
+
+            def hear_slowly(*args):
+                busy.set()
+                go_on.wait(10)
+                hear(*args)
+
+            observer._client.on_message = hear_slowly
+            with connected(broker) as client:
+                client.publish("busy")
+                assert busy.wait(10)
+            broker.restart()
+            barrier = threading.Thread(target=pool.barrier)
+            barrier.start()
+            go_on.set()
+            barrier.join(10)
+            assert not barrier.is_alive()
+
+    def test_a_monitor_goes_on_where_the_shared_connection_is_replaced(self):
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            monitor, first = MQTTMonitor(pool), pool.observer
+            client = pool.acquire()
+            client.publish("before", qos=1)
+            monitor.clear()
+            first._client.reconnect_delay_set(30, 30)
+            broker.stop()
+            assert wait_until(lambda: not first.is_connected())
+            broker.start()
+            pool.barrier()
+            pool.acquire().publish("after", qos=1)
+            monitor.wait_for("after")
+            assert pool.observer is not first
+
+    def test_takes_back_a_client_that_has_much_left_to_send(self, pool):
+        pool.barrier()
+        client = pool.acquire()
+        client.loop_stop()
+        client.publish("large", bytes(20_000_000))
+        pool.release(client)
+        pool.barrier()
+        assert [m.topic for m in pool.observer.since(0)] == ["large"]
+
 
 class TestLending:
     def test_connects_every_client_to_the_broker_whatever_address_it_is_given(self, pool):
