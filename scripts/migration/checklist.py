@@ -1,0 +1,145 @@
+"""The plan's migration checklist, each item ticked or not from what is there to be seen."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .findings import Finding, commented_leftovers, scan
+from .repository import Repository, count
+from .state import FOLDER, State
+from .wiring import wired_options
+
+WAIT = "wait-for-background"
+"""The kind of the findings that keep a test from passing with the fast fixture."""
+
+SHOWN = 3
+
+ABOUT_18 = 15.0
+"""The speed-up from which on "about 18 times" is achieved."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """An item of the checklist: whether it is done, why we think so, and how to do it."""
+
+    title: str
+    done: bool
+    evidence: str
+    next_step: str
+
+
+def checklist(repository: Repository, state: State) -> list[Item]:
+    """Return the seven items, in the plan's order."""
+    return [*_set_up(repository, state), *_tests(repository, state), _cleaned(repository)]
+
+
+def _set_up(repository: Repository, state: State) -> Iterator[Item]:
+    options = wired_options(repository)
+    proof = state.proof
+    kept = len(state.records)
+    nothing = "nothing had to be changed" if options and proof else "nothing is kept"
+    yield Item(
+        "Backup existing test_detect.py",
+        bool(kept or (options and proof)),
+        f"{count(kept, 'file')} kept as before, in {FOLDER}/" if kept else nothing,
+        "apply (it backs up what it touches)",
+    )
+    shown = [number for number in options if number != 2 or 1 not in options]  # 1 has all of 2
+    names = " and ".join(f"option {number}" for number in shown)
+    yield Item(
+        "Add optimization imports to conftest.py",
+        bool(options),
+        f"{repository.conftest} has {names}" if options else f"{repository.conftest} has none",
+        "apply",
+    )
+    yield Item(
+        "Run single test to verify setup works",
+        bool(options and proof and proof["works"]),
+        f"{proof['test']}: {proof['evidence']}" if proof else "none was run",
+        "apply (it runs one at its end)",
+    )
+
+
+def _tests(repository: Repository, state: State) -> Iterator[Item]:
+    waits = waits_in_tests(repository, scan(repository.root))
+    places = ", ".join(f"{wait.path}:{wait.line}" for wait in waits[:SHOWN])
+    yield Item(
+        "Update tests that depend on background tasks",
+        not waits,
+        f"{count(len(waits), 'wait')}, in {places}"
+        if waits
+        else "no test is found that waits for them",
+        "fix (and scan, for what it leaves to you)",
+    )
+    evidence = state.evidence
+    is_current = evidence is not None and evidence["fingerprint"] == repository.fingerprint()
+    yield Item(
+        "Run full test suite",
+        bool(evidence and is_current and evidence["is_good"]),
+        _describe_run(evidence, is_current),
+        "verify",
+    )
+    factors = [f for f in (evidence or {"speed_up": {}})["speed_up"].values() if f]
+    yield Item(
+        "Verify ~18x speedup achieved",
+        is_current and max(factors, default=0.0) >= ABOUT_18,
+        _describe_speed_up(evidence),
+        "verify",
+    )
+
+
+def waits_in_tests(repository: Repository, findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that are waits in a test.
+
+    A slow fixture waits too, but that one is not used any more.
+    """
+    waits = [finding for finding in findings if finding.kind == WAIT]
+    lines = {path: _lines_of_tests(repository, path) for path in {wait.path for wait in waits}}
+    return [wait for wait in waits if wait.line in lines[wait.path]]
+
+
+def _lines_of_tests(repository: Repository, path: Path) -> set[int]:
+    tree = ast.parse(repository.read(path) or b"")
+    return {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name.startswith("test")
+        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
+    }
+
+
+def _describe_run(evidence: dict[str, object] | None, is_current: bool) -> str:
+    if evidence is None:
+        return "it was not run"
+    counts = evidence["after"]
+    assert isinstance(counts, dict)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(counts.items()))
+    since = "" if is_current else "; the tests were edited since"
+    regressions = evidence["regressions"]
+    assert isinstance(regressions, list)
+    worse = f", {len(regressions)} of them passed before" if regressions else ""
+    return f"{evidence['date']}: {outcomes}{worse}{since}"
+
+
+def _describe_speed_up(evidence: dict[str, object] | None) -> str:
+    factors = evidence["speed_up"] if evidence else None
+    if not isinstance(factors, dict):
+        return "it was not measured"
+    names = {"median_overhead": "overhead of a test", "whole_run": "whole run"}
+    return ", ".join(f"{names[n]}: {f:.1f} x" for n, f in factors.items() if f and n in names)
+
+
+def _cleaned(repository: Repository) -> Item:
+    leftovers = commented_leftovers(repository.root)
+    places = ", ".join(f"{leftover.path}:{leftover.line}" for leftover in leftovers[:SHOWN])
+    more = f" and {len(leftovers) - SHOWN} more" if len(leftovers) > SHOWN else ""
+    return Item(
+        "Remove old commented code",
+        not leftovers,
+        f"there is some in {places}{more}" if leftovers else "there is none",
+        "remove it by hand (scan lists it)",
+    )

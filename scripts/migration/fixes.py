@@ -1,0 +1,99 @@
+"""Rewrites the waits whose replacement is certain, and leaves every other byte as it is.
+
+Needs libcst::
+
+    for path, text in fixed_sources(repo).items():
+        (repo / path).write_bytes(text.encode())
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Union
+
+import libcst as cst
+from libcst.metadata import MetadataWrapper, PositionProvider
+
+from .findings import Rewrite, read_source, rewrites
+
+_Loop = Union[cst.While, cst.For]
+_Replacement = Union[cst.BaseStatement, cst.FlattenSentinel[cst.BaseStatement]]
+_BOM = "\ufeff"
+
+
+def fixed_sources(repo: Path) -> dict[Path, str]:
+    """Return the new text of the files that would change, by their paths relative to *repo*.
+
+    The texts keep their line ends, so write them as UTF-8 bytes, or with ``newline=""``.
+    """
+    fixed = {}
+    for path, planned in rewrites(repo).items():
+        text, encoding = read_source(repo / path)
+        bom = _BOM if encoding == "utf-8-sig" else ""
+        fixed[path] = bom + _rewritten(text, planned)
+    return fixed
+
+
+def _rewritten(text: str, planned: Sequence[Rewrite]) -> str:
+    wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
+    return wrapper.visit(_Rewriter(planned)).code
+
+
+class _Rewriter(cst.CSTTransformer):
+    """Puts other statements in the place of those that begin at certain lines."""
+
+    METADATA_DEPENDENCIES = (PositionProvider,)
+
+    def __init__(self, planned: Sequence[Rewrite]) -> None:
+        super().__init__()
+        self._planned = {rewrite.line: rewrite.statements for rewrite in planned}
+
+    def leave_SimpleStatementLine(
+        self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
+    ) -> _Replacement:
+        """Replace a sleep; the comment behind it stays, on the last line of what is new."""
+        statements = self._statements_for(original_node)
+        if not statements:
+            return updated_node
+        new = [_parsed(statement) for statement in statements]
+        new[0] = new[0].with_changes(leading_lines=updated_node.leading_lines)
+        new[-1] = new[-1].with_changes(trailing_whitespace=updated_node.trailing_whitespace)
+        return cst.FlattenSentinel(new)
+
+    def leave_While(self, original_node: cst.While, updated_node: cst.While) -> _Replacement:
+        """Replace a loop that polls."""
+        return self._without_loop(original_node, updated_node)
+
+    def leave_For(self, original_node: cst.For, updated_node: cst.For) -> _Replacement:
+        """Replace a loop that polls."""
+        return self._without_loop(original_node, updated_node)
+
+    def _without_loop(self, original_node: _Loop, updated_node: _Loop) -> _Replacement:
+        statements = self._statements_for(original_node)
+        if not statements:
+            return updated_node
+        new = [_parsed(statement) for statement in statements]
+        inner = [cst.EmptyLine(comment=comment) for comment in _comments_in(original_node)]
+        new[0] = new[0].with_changes(leading_lines=[*updated_node.leading_lines, *inner])
+        return cst.FlattenSentinel(new)
+
+    def _statements_for(self, node: cst.CSTNode) -> tuple[str, ...]:
+        line = self.get_metadata(PositionProvider, node).start.line
+        return self._planned.get(line, ())
+
+
+def _parsed(statement: str) -> cst.SimpleStatementLine:
+    parsed = cst.parse_statement(statement)
+    assert isinstance(parsed, cst.SimpleStatementLine)
+    return parsed
+
+
+def _comments_in(loop: _Loop) -> Iterator[cst.Comment]:
+    """Yield the comments behind and below the head of a loop, which say what it waits for."""
+    pending: list[cst.CSTNode] = [loop.body]
+    while pending:
+        node = pending.pop(0)
+        if isinstance(node, cst.Comment):
+            yield node
+        pending[:0] = node.children

@@ -1,0 +1,283 @@
+"""What the migration has done to a repository, and how that is undone.
+
+It is kept in a folder of the repository that git does not show: each file as it was before and as
+it was written, under the names of their digests, and an index. The index knows of a change before
+the change is made, so that whatever is interrupted can be undone.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import json
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .repository import CannotMigrateError
+
+FOLDER = ".mqtt-migration"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file, as it is (None: it is not there) and as it is to be."""
+
+    path: Path
+    old: bytes | None
+    new: bytes | None
+    copy_of: Path | None = None
+
+    @property
+    def action(self) -> str:
+        """The change in a word."""
+        if self.old is None:
+            return "create"
+        return "remove" if self.new is None else "edit"
+
+    def diff(self) -> str:
+        """Return the change as a diff; of a verbatim copy that is new, its name says it all."""
+        if self.copy_of and self.old is None and self.new is not None:
+            lines = len(self.new.splitlines())
+            return f"--- /dev/null\n+++ b/{self.path}\n# {lines} lines, a copy of {self.copy_of}\n"
+        return "".join(self._diff_lines())
+
+    def _diff_lines(self) -> Iterator[str]:
+        sides = {f"a/{self.path}": self.old, f"b/{self.path}": self.new}
+        from_file, to_file = (
+            "/dev/null" if content is None else name for name, content in sides.items()
+        )
+        old, new = (_lines_of(content or b"") for content in sides.values())
+        for line in difflib.unified_diff(old, new, from_file, to_file):
+            yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+
+
+def _lines_of(content: bytes) -> list[str]:
+    # Not str.splitlines(), which knows more line ends than files have.
+    return io.StringIO(content.decode(errors="replace")).readlines()
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of a file, by digests."""
+
+    before: str | None
+    after: str
+
+
+@dataclass
+class Record:
+    """All our changes of a file, and the mode that it had before."""
+
+    mode: int | None
+    steps: list[Step] = field(default_factory=list)
+
+    @property
+    def untouched(self) -> list[str | None]:
+        """The contents that only we have made, the original first.
+
+        They end where the next step began with another content: an edit of the user's.
+        """
+        contents: list[str | None] = [self.steps[0].before]
+        for step in self.steps:
+            if step.before != contents[-1]:
+                break
+            contents.append(step.after)
+        return contents
+
+
+class State:
+    """The folder, in memory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.folder = root / FOLDER
+        self.tests: Path | None = None
+        self.proof: dict[str, Any] | None = None
+        self.evidence: dict[str, Any] | None = None
+        self.records: dict[Path, Record] = {}
+        if self._index.exists():
+            self._load()
+
+    @property
+    def _index(self) -> Path:
+        return self.folder / "state.json"
+
+    def _load(self) -> None:
+        try:
+            index = json.loads(self._index.read_bytes())
+            self.tests = Path(index["tests"]) if index["tests"] else None
+            self.proof, self.evidence = index["proof"], index["evidence"]
+            for path, record in index["files"].items():
+                steps = [Step(**step) for step in record["steps"]]
+                self.records[Path(path)] = Record(record["mode"], steps)
+        except (ValueError, KeyError, TypeError) as error:
+            raise CannotMigrateError(
+                f"{self._index} is damaged ({error!r}); the files as they were are beside it"
+            ) from None
+
+    def save(self) -> None:
+        """Write the index."""
+        files = {path.as_posix(): asdict(record) for path, record in self.records.items()}
+        index = {
+            "tests": self.tests and self.tests.as_posix(),
+            "proof": self.proof,
+            "evidence": self.evidence,
+            "files": files,
+        }
+        self.folder.mkdir(exist_ok=True)
+        # So that git shows nothing of the folder, this file included.
+        (self.folder / ".gitignore").write_text("*\n")
+        write_atomically(self._index, json.dumps(index, indent=2).encode() + b"\n")
+
+    def is_as_we_left_it(self, path: Path, content: bytes) -> bool:
+        """Say whether we have changed a file, and nobody has after us."""
+        record = self.records.get(path)
+        return record is not None and record.steps[-1].after == _digest(content)
+
+    # --- Forward --------------------------------------------------------------------------------
+
+    def make(self, changes: Sequence[Change]) -> None:
+        """Make all changes, or none.
+
+        Raises:
+            CannotMigrateError: one cannot be made.
+        """
+        index = self._index.read_bytes() if self._index.exists() else None
+        made: list[Change] = []
+        try:
+            self._remember(changes)
+            for change in changes:
+                made.append(change)
+                self._write(change)
+        except OSError as error:
+            for change in reversed(made):
+                self._write(Change(change.path, change.new, change.old))
+            if index is not None:
+                write_atomically(self._index, index)
+            elif self.folder.is_dir():
+                shutil.rmtree(self.folder)
+            raise CannotMigrateError(
+                f"{error.filename or self._root} cannot be written: {error.strerror}; "
+                "nothing was changed"
+            ) from None
+
+    def _remember(self, changes: Sequence[Change]) -> None:
+        self.save()
+        for change in changes:
+            if change.new is None:
+                continue
+            step = Step(self._keep(change.old), self._keep_content(change.new))
+            record = self.records.setdefault(change.path, Record(self._mode(change.path)))
+            record.steps.append(step)
+        self.save()
+
+    def _mode(self, path: Path) -> int | None:
+        file = self._root / path
+        return stat.S_IMODE(file.stat().st_mode) if file.exists() else None
+
+    def _write(self, change: Change) -> None:
+        target = self._root / change.path
+        if change.new is None:
+            target.unlink(missing_ok=True)
+            return
+        mode = self._mode(change.path)
+        if mode is None and change.path in self.records:
+            mode = self.records[change.path].mode
+        write_atomically(target, change.new, mode)
+
+    def _keep(self, content: bytes | None) -> str | None:
+        return None if content is None else self._keep_content(content)
+
+    def _keep_content(self, content: bytes) -> str:
+        digest = _digest(content)
+        file = self.folder / digest
+        if not file.exists():
+            write_atomically(file, content)
+        return digest
+
+    # --- Back -----------------------------------------------------------------------------------
+
+    def edits(self) -> list[Change]:
+        """Return what the user has changed since in files of ours, and would lose."""
+        return [edit for path, record in self.records.items() for edit in self._edits(path, record)]
+
+    def _edits(self, path: Path, record: Record) -> Iterator[Change]:
+        content = self._content(path)
+        if self._digest_of(content) in record.untouched:
+            return
+        for ours, next_one in zip(record.steps, record.steps[1:]):
+            if ours.after != next_one.before:
+                yield Change(path, self._kept(ours.after), self._kept(next_one.before))
+        if self._digest_of(content) != record.steps[-1].after:
+            yield Change(path, self._kept(record.steps[-1].after), content)
+
+    def restoration(self) -> list[Change]:
+        """Return what it takes to have every file as it was before."""
+        changes = []
+        for path, record in self.records.items():
+            change = Change(path, self._content(path), self._kept(record.steps[0].before))
+            if change.old != change.new:
+                changes.append(change)
+        return changes
+
+    def restore(self) -> None:
+        """Have every file as it was before, and forget everything.
+
+        Raises:
+            CannotMigrateError: a file cannot be written; it can be tried again.
+        """
+        try:
+            for change in self.restoration():
+                self._write(change)
+            for path, record in self.records.items():
+                if record.mode is not None:
+                    (self._root / path).chmod(record.mode)
+            if self.folder.exists():
+                shutil.rmtree(self.folder)
+        except OSError as error:
+            raise CannotMigrateError(
+                f"{error.filename} cannot be restored: {error.strerror}"
+            ) from None
+
+    def _content(self, path: Path) -> bytes | None:
+        try:
+            return (self._root / path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _digest_of(self, content: bytes | None) -> str | None:
+        return None if content is None else _digest(content)
+
+    def _kept(self, digest: str | None) -> bytes | None:
+        if digest is None:
+            return None
+        content = self._content(Path(FOLDER) / digest)
+        if content is None or _digest(content) != digest:
+            raise CannotMigrateError(f"{self.folder / digest} is damaged: it cannot be restored")
+        return content
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_atomically(path: Path, content: bytes, mode: int | None = None) -> None:
+    """Write a file so that at any time it has either its old content or all of its new."""
+    target = path.resolve()  # a symbolic link stays one
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
