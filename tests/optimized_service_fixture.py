@@ -445,6 +445,8 @@ class _Override:
     name: str
     fixture: Any
     taken_in: set[str] = field(default_factory=set)
+    refused_in: dict[str, str] = field(default_factory=dict)
+    from_classes: dict[type, Any] = field(default_factory=dict)
 
 
 _overrides: dict[str, _Override] = {}
@@ -482,34 +484,49 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     except (Exception, pytest.skip.Exception):  # noqa: BLE001
         return  # pytest imports it again when it collects it, and reports the same
     for override in _overrides.values():
-        if _replace_in(module, override, _conftests_of(collector)):
+        slow = _find_slow_fixture(module, override, _conftests_of(collector))
+        if slow is None:
+            continue
+        reason = _reason_to_refuse(slow)
+        if reason:
+            override.refused_in[collector.nodeid] = reason
+        else:
+            _replace_in(module, override, slow)
             override.taken_in.add(collector.nodeid)
 
 
-def _replace_in(module: ModuleType, override: _Override, conftests: list[ModuleType]) -> bool:
+def _find_slow_fixture(module: ModuleType, override: _Override, conftests: list[ModuleType]) -> Any:
+    for owner in (module, *_classes_in(module), *conftests):
+        for attribute in _fixture_attributes(owner, override):
+            return vars(owner)[attribute]
+        if owner in override.from_classes:  # a base class that another module has as well
+            return override.from_classes[owner]
+    return None
+
+
+def _classes_in(module: ModuleType) -> list[type]:
+    """Return the classes of a module, and their bases."""
     classes = [value for value in vars(module).values() if isinstance(value, type)]
-    bases = [base for cls in classes for base in cls.__mro__[:-1]]
-    slow_ones = [_take_fixture(owner, override) for owner in (module, *bases)]
-    slow_ones += [_find_fixture(conftest, override) for conftest in conftests]
-    slow = next((slow for slow in slow_ones if slow is not None), None)
-    if slow is None:
-        return False
+    return [base for cls in classes for base in cls.__mro__[:-1]]
+
+
+def _reason_to_refuse(slow: Any) -> str | None:
+    marker = _marker_of(slow)
+    if marker.params:
+        return "it is parametrized, and its variants would be lost. Give the fast one its params"
+    if marker.autouse:
+        return "it is autouse, which the fast one is not: tests would go without it"
+    return None
+
+
+def _replace_in(module: ModuleType, override: _Override, slow: Any) -> None:
+    """Remove the slow fixture from a module and its classes, and give the module the fast one."""
+    for owner in (module, *_classes_in(module)):
+        for attribute in _fixture_attributes(owner, override):
+            if isinstance(owner, type):
+                override.from_classes[owner] = slow
+            delattr(owner, attribute)
     setattr(module, override.name, _made_to_replace(function_of(slow), override.fixture))
-    return True
-
-
-def _take_fixture(owner: Any, override: _Override) -> Any:
-    """Remove the slow fixture from a module or class, so that the fast one is found instead."""
-    slow = None
-    for attribute in _fixture_attributes(owner, override):
-        slow = vars(owner)[attribute]
-        delattr(owner, attribute)
-    return slow
-
-
-def _find_fixture(owner: Any, override: _Override) -> Any:
-    attributes = _fixture_attributes(owner, override)
-    return vars(owner)[attributes[0]] if attributes else None
 
 
 def _fixture_attributes(owner: Any, override: _Override) -> list[str]:
@@ -522,10 +539,16 @@ def _fixture_attributes(owner: Any, override: _Override) -> list[str]:
 
 def _fixture_name(value: Any, attribute: str) -> str | None:
     """Return the name of the fixture that *value* is; None where it is none."""
+    marker = _marker_of(value)
+    return None if marker is None else marker.name or attribute
+
+
+def _marker_of(value: Any) -> Any:
+    """Return the options of the fixture that *value* is; None where it is none."""
     for marker_of in ("_fixture_function_marker", "_pytestfixturefunction"):  # since 8.4, before
         marker = getattr(value, marker_of, None)
         if type(marker).__name__ == "FixtureFunctionMarker":
-            return getattr(marker, "name", None) or attribute
+            return marker
     return None
 
 
@@ -550,14 +573,18 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Say so where an override was asked for, tests use the fixture, and nothing took."""
     used = {name for item in getattr(session, "items", ()) for name in _fixtures_of(item)}
     for override in _overrides.values():
-        if override.name in used and not override.taken_in:
-            add_to_summary(
-                session.config,
-                "fixture overrides",
+        lines = [
+            f"{override.name} in {module} was left as it is: {reason}"
+            for module, reason in override.refused_in.items()
+        ]
+        if override.name in used and not (override.taken_in or override.refused_in):
+            lines.append(
                 f"{override.name}: nothing was overridden. The tests get the fixture from a "
                 "plugin, or the module was imported before conftest.py asked for the override; "
-                "call override_fixture() at the top level of the topmost conftest.py.",
+                "call override_fixture() at the top level of the topmost conftest.py."
             )
+        for line in lines:
+            add_to_summary(session.config, "fixture overrides", line)
 
 
 def _fixtures_of(item: pytest.Item) -> Sequence[str]:

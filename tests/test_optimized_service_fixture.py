@@ -313,6 +313,41 @@ class TestOverride:
             repository.write(f"tests/test_{number}.py", SLOW + self.TEST)
         repository.run("-W", "error").assert_outcomes(passed=3)
 
+    def test_in_a_base_class_that_two_modules_share(self, repository):
+        repository.write(
+            "tests/base.py",
+            """
+            import pytest
+            class Base:
+                @pytest.fixture
+                def thermostat(self): raise AssertionError("slow")
+            """,
+        )
+        for number in range(2):
+            repository.write(
+                f"tests/test_{number}.py",
+                """
+                from base import Base
+                class Test(Base):
+                    def test_it(self, thermostat): assert thermostat.room == "kitchen"
+                """,
+            )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+    @pytest.mark.parametrize("option", ["params=[1, 2]", "autouse=True"])
+    def test_what_cannot_be_replaced_is_left_and_told(self, repository, option):
+        slow = SLOW.replace("@pytest.fixture", f"@pytest.fixture({option})")
+        repository.write("tests/test_it.py", slow + "\n    def test_it(thermostat): pass\n")
+        result = repository.run()
+        result.assert_outcomes(errors=2 if "params" in option else 1)
+        result.stdout.fnmatch_lines(["thermostat in tests/test_it.py was left as it is: *"])
+
+    @pytest.mark.parametrize("scope", ["class", "module", "session"])
+    def test_of_a_wider_scope(self, repository, scope):
+        slow = SLOW.replace("@pytest.fixture", f"@pytest.fixture(scope={scope!r})")
+        repository.write("tests/test_it.py", slow + self.TEST)
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_what_is_no_fixture_is_left_alone(self, repository):
         repository.write(
             "tests/test_it.py",
