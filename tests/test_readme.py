@@ -1,0 +1,95 @@
+"""README's examples are run as they are printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+from helpers.drop_in import ALL_MODULES, SLOW_FIXTURE, Repository, few_plugins  # noqa: F401
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
+THERMOSTAT = """
+    import os
+    from paho.mqtt.client import Client
+    from service import new_client
+
+    class Thermostat:
+        def __init__(self, config):
+            self.config = config
+            self._active = True
+            self.client = new_client("thermostat")
+            self.client.connect(os.environ["MQTT_HOST"], int(os.environ["MQTT_PORT"]))
+            self.client.loop_start()
+        def _poll_sensors(self): return "polled" if self._active else None
+        def shutdown(self): self._active = False
+"""
+
+
+def example(first_words):
+    """Return the Python example of README that contains some words."""
+    examples = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    [found] = [text for text in examples if first_words in text]
+    return found
+
+
+@pytest.fixture
+def repository(pytester):
+    return Repository(pytester, ALL_MODULES)
+
+
+def write_plainly(repository, path, text):
+    (repository.tests.parent / path).write_text(text)
+
+
+def test_the_first_example_and_the_imports_it_needs(repository):
+    imports = example("from mqtt_test_broker import isolated_mqtt_broker")
+    write_plainly(repository, "tests/conftest.py", imports)
+    write_plainly(repository, "tests/test_it.py", example("def test_status(mqtt_client"))
+    repository.run("-W", "error").assert_outcomes(passed=1)
+
+
+def test_the_camera_detector(repository):
+    wiring = example("import camera_detector_fast, pytest_sessionfinish")
+    write_plainly(repository, "tests/conftest.py", wiring)
+    after = example("# After").partition("# After\n")[2]
+    repository.write("tests/test_it.py", SLOW_FIXTURE)
+    with (repository.tests / "test_it.py").open("a") as file:
+        file.write(after)
+    repository.run("-W", "error").assert_outcomes(passed=1)
+
+
+def test_any_other_service(repository):
+    repository._pytester.mkpydir("thermostat")
+    repository.write("thermostat/service.py", THERMOSTAT)
+    config = "\nimport pytest\n@pytest.fixture\ndef config(): return {}\n"
+    write_plainly(repository, "tests/conftest.py", example("fast_thermostat") + config)
+    write_plainly(
+        repository,
+        "tests/test_it.py",
+        "import pytest\n@pytest.fixture\ndef thermostat(): raise AssertionError('slow')\n"
+        "def test_it(thermostat): assert thermostat.run_poll_once() == 'polled'\n",
+    )
+    repository.run("-W", "error").assert_outcomes(passed=1)
+
+
+def test_suites_without_fixtures(repository):
+    write_plainly(repository, "tests/conftest.py", example("def every_client"))
+    repository.write(
+        "tests/test_it.py",
+        """
+        from service import new_client
+        def test_it():
+            client = new_client("any")
+            client.connect("broker.example.invalid")
+            client.loop_stop()
+            client.disconnect()
+        """,
+    )
+    repository.run("-W", "error").assert_outcomes(passed=1)
+
+
+def test_the_modules_that_it_says_to_copy_are_all_of_them():
+    [names] = re.findall(r"cp tests/\{(.*?)\}\.py", README.read_text())
+    assert tuple(names.split(",")) == ALL_MODULES
