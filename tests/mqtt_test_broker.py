@@ -712,7 +712,7 @@ _brokers_of_test = pytest.StashKey["list[tuple[SessionBroker, int]]"]()
 
 
 @contextlib.contextmanager
-def _reporting_errors() -> Iterator[None]:
+def errors_as_failures() -> Iterator[None]:
     """Turn our errors into failures without a traceback: the message says it all."""
     try:
         yield
@@ -730,7 +730,7 @@ def _note_use(request: pytest.FixtureRequest, broker: SessionBroker) -> None:
 def session_mqtt_broker() -> Iterator[SessionBroker]:
     """The broker of this session (of each worker, under pytest-xdist)."""
     url = os.environ.get("MQTT_TEST_BROKER_URL")
-    with _reporting_errors():
+    with errors_as_failures():
         broker: SessionBroker = ExternalMQTTBroker(url) if url else TestMQTTBroker()
         broker.start()
     yield broker
@@ -745,7 +745,7 @@ def live_mqtt_broker(
     if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
         title = "mosquitto died between two tests (started again)"
         add_to_summary(request.config, title, session_mqtt_broker.describe_death())
-    with _reporting_errors():
+    with errors_as_failures():
         session_mqtt_broker.start()
     _note_use(request, session_mqtt_broker)
     yield session_mqtt_broker
@@ -763,7 +763,7 @@ def test_mqtt_broker(live_mqtt_broker: SessionBroker) -> SessionBroker:
 def isolated_mqtt_broker(request: pytest.FixtureRequest) -> Iterator[TestMQTTBroker]:
     """A broker for one test alone: to be killed, paused, or filled with persistent sessions."""
     broker = TestMQTTBroker()
-    with _reporting_errors():
+    with errors_as_failures():
         broker.start()
     _note_use(request, broker)
     yield broker

@@ -54,6 +54,7 @@ if TYPE_CHECKING or not __package__:
         MQTTEndpoint,
         SessionBroker,
         add_to_summary,
+        errors_as_failures,
         mqtt_length,
         mqtt_string,
         register_with_pytest,
@@ -64,6 +65,7 @@ else:
         MQTTEndpoint,
         SessionBroker,
         add_to_summary,
+        errors_as_failures,
         mqtt_length,
         mqtt_string,
         register_with_pytest,
@@ -1008,21 +1010,15 @@ def clean_mqtt_broker(
     live_mqtt_broker: SessionBroker, shared_mqtt_pool: SharedMQTTPool
 ) -> Iterator[SharedMQTTPool]:
     """A broker that after the test retains what it did before, whoever published in between."""
-    with _as_failure():
+    with errors_as_failures():
         shared_mqtt_pool.barrier()
         retained_before = dict(shared_mqtt_pool.observer.retained)
     yield shared_mqtt_pool
-    if live_mqtt_broker.is_running():  # a dead one retains nothing, and is reported elsewhere
+    if not live_mqtt_broker.is_running():
+        return  # a dead one retains nothing, and is reported elsewhere
+    with errors_as_failures():
         shared_mqtt_pool.barrier()
         shared_mqtt_pool.observer.restore_retained(retained_before)
-
-
-@contextlib.contextmanager
-def _as_failure() -> Iterator[None]:
-    try:
-        yield
-    except BrokerError as error:
-        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture
