@@ -254,7 +254,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     if not report.failed:
         return
     remedies = [remedy for sign, remedy in _REMEDIES.items() if sign in report.longreprtext]
-    if report.when == "call" and _waits_for_discovery(item):
+    if "cameras" in report.longreprtext and _waits_for_discovery(item):
         remedies.append(_NO_CAMERAS)
     report.sections += [("what to do", remedy) for remedy in remedies]
 

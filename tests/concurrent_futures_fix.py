@@ -105,7 +105,6 @@ class InterruptibleThreads:
     """
 
     def __init__(self) -> None:
-        self._patch = pytest.MonkeyPatch()
         self._started: list[threading.Thread] = []
         self._lock = threading.Lock()
 
@@ -115,27 +114,44 @@ class InterruptibleThreads:
         return [thread for thread in self._started if thread.is_alive()]
 
     def __enter__(self) -> InterruptibleThreads:
-        self._patch.setattr(threading.Thread, "start", self._around(threading.Thread.start))
-        self._patch.setattr(threading.Condition, "wait", _interruptible(threading.Condition.wait))
-        self._patch.setattr(time, "sleep", _interruptible_sleep(time.sleep))
+        _listening.append(self)
+        if len(_listening) == 1:
+            _patch.setattr(threading.Thread, "start", _around(threading.Thread.start))
+            _patch.setattr(threading.Condition, "wait", _interruptible(threading.Condition.wait))
+            _patch.setattr(time, "sleep", _interruptible_sleep(time.sleep))
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
-        self._patch.undo()
+        _listening.remove(self)
+        if not _listening:
+            _patch.undo()
 
-    def _around(self, start: Callable[[threading.Thread], None]) -> Callable[..., None]:
-        @functools.wraps(start)
-        def start_interruptible(thread: threading.Thread) -> None:
-            if _interrupt_of(thread) is None and thread.ident is None:
-                thread.__dict__[_INTERRUPT] = _Interrupt(thread.daemon)
-                thread.daemon = True
-                run = functools.partial(_run_until_interrupted, thread.run)
-                thread.run = run  # type: ignore[method-assign]
-            start(thread)
-            with self._lock:
-                self._started = [*self.alive, thread]
+    def note(self, thread: threading.Thread) -> None:
+        """Hear of a thread that was started."""
+        with self._lock:
+            self._started = [*self.alive, thread]
 
-        return start_interruptible
+
+# One wrapper however deep the blocks nest: a test's monkeypatch, undone after the inner block,
+# puts back what it found, which must be no wrapper that the inner block has taken away.
+_patch = pytest.MonkeyPatch()
+_listening: list[InterruptibleThreads] = []
+_Timer = threading.Timer
+
+
+def _around(start: Callable[[threading.Thread], None]) -> Callable[..., None]:
+    @functools.wraps(start)
+    def start_interruptible(thread: threading.Thread) -> None:
+        if _interrupt_of(thread) is None and thread.ident is None:
+            thread.__dict__[_INTERRUPT] = _Interrupt(thread.daemon)
+            thread.daemon = True
+            run = functools.partial(_run_until_interrupted, thread.run)
+            thread.run = run  # type: ignore[method-assign]
+        start(thread)
+        for threads in tuple(_listening):
+            threads.note(thread)
+
+    return start_interruptible
 
 
 _INTERRUPT = "_interrupt_of_concurrent_futures_fix"
@@ -344,7 +360,9 @@ def _retire(executor: Executor) -> list[threading.Thread]:
     threads = list(getattr(executor, "_threads", ()))
     manager = getattr(executor, "_executor_manager_thread", None)
     _retired.add(executor)
-    executor.shutdown(wait=False, cancel_futures=True)
+    # Past an override: a subclass may know an older signature, or wait.
+    base = ProcessPoolExecutor if isinstance(executor, ProcessPoolExecutor) else ThreadPoolExecutor
+    base.shutdown(executor, wait=False, cancel_futures=True)
     for process in processes.values():
         process.kill()
     for process in processes.values():
@@ -362,7 +380,7 @@ def end_threads(
     """
     threads = list(threads)
     for thread in threads:
-        if isinstance(thread, threading.Timer):
+        if isinstance(thread, _Timer):
             thread.cancel()
     alive = threads if at_once else _join(threads)
     for thread in alive:

@@ -46,6 +46,8 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+_monotonic = time.monotonic  # a test may have frozen the module's
+
 LOG_TAIL_LINES = 20
 START_ATTEMPTS = 5
 START_TIMEOUT = 10.0
@@ -291,6 +293,7 @@ class TestMQTTBroker(MQTTEndpoint):
         self._folder: Path | None = None
         self._earlier_log = ""
         self._ended_on_purpose = True
+        _brokers.add(self)
 
     def __enter__(self) -> TestMQTTBroker:
         self.start()
@@ -316,11 +319,12 @@ class TestMQTTBroker(MQTTEndpoint):
     @property
     def log_position(self) -> int:
         """Where the log ends at present, for ``log_since``; cheaper than reading it."""
-        return len(self._earlier_log) + (self._log_file().stat().st_size if self._folder else 0)
+        current = self._log_file().stat().st_size if self._folder else 0
+        return len(self._earlier_log.encode()) + current
 
     def log_since(self, position: int) -> str:
         """Return what mosquitto has logged since the log was at *position*."""
-        return self.log[position:]
+        return self.log.encode()[position:].decode(errors="replace")
 
     def start(self) -> None:
         """Start mosquitto and return when it answers; at once where it is running already.
@@ -331,6 +335,7 @@ class TestMQTTBroker(MQTTEndpoint):
         """
         __tracebackhide__ = True
         if self.is_running():
+            self.resume()  # a test may have left it paused
             return
         self._discard_remains()
         executable = find_mosquitto(self._executable)
@@ -435,7 +440,7 @@ class TestMQTTBroker(MQTTEndpoint):
             BrokerError: it was never started, has ended, or does not answer; with its log.
         """
         __tracebackhide__ = True
-        deadline = time.monotonic() + timeout
+        deadline = _monotonic() + timeout
         process = self._require_process("wait for")
         client_id = f"ready-{process.pid}"
         # Another broker may answer on the port while ours is about to find that it is taken.
@@ -443,7 +448,7 @@ class TestMQTTBroker(MQTTEndpoint):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = process.wait(POLL_INTERVAL)
                 raise self._start_error(f"ended with status {status} before it answered")
-            if time.monotonic() > deadline:
+            if _monotonic() > deadline:
                 raise self._start_error(f"does not answer a CONNECT within {timeout:g} s")
         return True
 
@@ -536,6 +541,18 @@ class TestMQTTBroker(MQTTEndpoint):
 
 MQTTTestBroker = TestMQTTBroker
 
+_brokers: weakref.WeakSet[TestMQTTBroker] = weakref.WeakSet()
+
+
+def is_a_test_broker(host: str, port: int) -> bool:
+    """Say whether a broker that this process has started listens there."""
+    hosts = ("localhost", "127.0.0.1", "::1")
+    return any(
+        broker.port == port and (host == broker.host or host in hosts)
+        for broker in tuple(_brokers)
+        if broker.is_running()
+    )
+
 
 def _reserve_port(host: str, port: int) -> socket.socket:
     """Bind *port*, or a free one where it is 0, so that nobody else takes it.
@@ -616,7 +633,7 @@ class _Guardian:
     def let_go(self) -> None:
         """Close our end of the pipe in a forked child, which must not keep it open."""
         if self._shell.stdin is not None:
-            os.close(self._shell.stdin.fileno())
+            self._shell.stdin.close()
 
 
 _guardians: weakref.WeakSet[_Guardian] = weakref.WeakSet()

@@ -28,6 +28,8 @@ import contextlib
 import functools
 import inspect
 import multiprocessing
+import sys
+import sysconfig
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -111,8 +113,7 @@ def service_fixture(
                 title = "left behind by services (could not be ended)"
                 add_to_summary(request.config, title, f"{request.node.nodeid}: {leak}")
 
-        shared = [name for name in of_the_slow_one if name in requires]
-        _add_parameters(fast_service, shared)
+        _add_parameters(fast_service, [n for n in of_the_slow_one if _is_still_needed(n)])
         return pytest.fixture(fast_service)
 
     fixture = make()
@@ -124,15 +125,21 @@ _makers: list[tuple[Any, Callable[[Sequence[str]], Any]]] = []
 
 
 def _made_to_replace(slow: Callable[..., Any], fixture: Any) -> Any:
-    """Return *fixture* with those parameters of *slow* that it requires anyway.
+    """Return *fixture* with the parameters of *slow*, whose fakes the service needs.
 
-    A test may parametrize one of them indirectly, which pytest allows only where a fixture has
-    it as a parameter.
+    As parameters, since a test may parametrize one indirectly, which pytest allows only where a
+    fixture has it as a parameter.
     """
     for made, make in _makers:
         if made is fixture:
             return make(list(inspect.signature(slow).parameters))
     return fixture
+
+
+def _is_still_needed(parameter: str) -> bool:
+    """Say whether the fast fixture needs a fixture of the slow one: a broker it does not."""
+    own = ("self", "request", "clean_mqtt_broker")
+    return parameter not in own and not any(word in parameter for word in ("broker", "mosquitto"))
 
 
 def _add_parameters(function: Any, names: Sequence[str]) -> None:
@@ -188,10 +195,11 @@ class ServiceUnderTest:
                 life.enter_context(_no_children_left())
                 life.callback(self._end_threads, fix)
                 life.enter_context(fix)
-            life.enter_context(pool.lending())
+            lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class)
             with background.held():
                 self.service = self.service_class(**arguments)
+            lending.any_address = False  # a dead port is one from now on
             life.callback(self._clean_up)
             life.callback(background.stop)
             self._equip(background)
@@ -227,7 +235,10 @@ class ServiceUnderTest:
             )
         self.tasks_run.add(name)
         with flag.set_meanwhile():
-            return _finished(getattr(self.service, method)(*args, **kwargs))
+            result = getattr(self.service, method)(*args, **kwargs)
+        if not inspect.isawaitable(result):
+            return result
+        return _finished(_awaited(result, flag))
 
     def _noting_cleanup(self, cleanup: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(cleanup)
@@ -263,12 +274,27 @@ def _first_method(service: Any, names: Sequence[str]) -> str | None:
 
 
 def _finished(result: Any) -> Any:
-    """Run what an ``async def`` method returned to its end."""
-    return asyncio.run(_await(result)) if inspect.isawaitable(result) else result
+    """Run what an ``async def`` method returned; leave it to an async test to await it itself."""
+    if not inspect.isawaitable(result) or _a_loop_runs():
+        return result
+    loop = asyncio.new_event_loop()  # not asyncio.run(), which takes the thread's loop away
+    try:
+        return loop.run_until_complete(result)
+    finally:
+        loop.close()
 
 
-async def _await(awaitable: Any) -> Any:
-    return await awaitable
+def _a_loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def _awaited(result: Any, flag: _RunningFlag) -> Any:
+    with flag.set_meanwhile():
+        return await result
 
 
 @contextlib.contextmanager
@@ -334,16 +360,15 @@ class _RunningFlag:
 # --- Background tasks -------------------------------------------------------------------------
 
 
+_LIBRARIES = tuple(sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib"))
+"""Where the code is that starts threads of its own: paho's network loop, an executor's worker."""
+
+
 class BackgroundTasks:
     """The threads and timers that a service starts as it is built: held until they are wanted."""
 
     def __init__(self, service_class: type) -> None:
-        self._packages = {base.__module__.partition(".")[0] for base in service_class.__mro__} - {
-            "builtins",
-            "abc",
-            "typing",
-            "threading",
-        }
+        self._package = service_class.__module__.partition(".")[0]
         self._held: list[_HeldThread] = []
         self._running: list[threading.Thread] = []
 
@@ -370,7 +395,9 @@ class BackgroundTasks:
             code = getattr(thread, "_target", None)
         while isinstance(code, functools.partial):
             code = code.func
-        return str(getattr(code, "__module__", "")).partition(".")[0] in self._packages
+        name = str(getattr(code, "__module__", ""))
+        file = getattr(sys.modules.get(name), "__file__", None) or _LIBRARIES[0]
+        return name.partition(".")[0] == self._package or not file.startswith(_LIBRARIES)
 
     def start(self, flag: _RunningFlag) -> None:
         """Start what was held, as the service's own constructor would have."""
@@ -481,13 +508,13 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
         return
     try:
         module = collector.obj
-    except (Exception, pytest.skip.Exception):  # noqa: BLE001
+    except (Exception, pytest.skip.Exception, pytest.fail.Exception):  # noqa: BLE001
         return  # pytest imports it again when it collects it, and reports the same
     for override in _overrides.values():
         slow = _find_slow_fixture(module, override, _conftests_of(collector))
         if slow is None:
             continue
-        reason = _reason_to_refuse(slow)
+        reason = _reason_to_refuse(slow, override)
         if reason:
             override.refused_in[collector.nodeid] = reason
         else:
@@ -498,10 +525,21 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 def _find_slow_fixture(module: ModuleType, override: _Override, conftests: list[ModuleType]) -> Any:
     for owner in (module, *_classes_in(module), *conftests):
         for attribute in _fixture_attributes(owner, override):
-            return vars(owner)[attribute]
+            slow = vars(owner)[attribute]
+            return None if _extends_the_fast_one(slow, override, conftests) else slow
         if owner in override.from_classes:  # a base class that another module has as well
             return override.from_classes[owner]
     return None
+
+
+def _extends_the_fast_one(slow: Any, override: _Override, conftests: list[ModuleType]) -> bool:
+    names = {
+        attribute
+        for conftest in conftests
+        for attribute, value in vars(conftest).items()
+        if value is override.fixture
+    }
+    return bool(names & set(inspect.signature(function_of(slow)).parameters))
 
 
 def _classes_in(module: ModuleType) -> list[type]:
@@ -510,8 +548,10 @@ def _classes_in(module: ModuleType) -> list[type]:
     return [base for cls in classes for base in cls.__mro__[:-1]]
 
 
-def _reason_to_refuse(slow: Any) -> str | None:
+def _reason_to_refuse(slow: Any, override: _Override) -> str | None:
     marker = _marker_of(slow)
+    if override.name in inspect.signature(function_of(slow)).parameters:
+        return "it extends another fixture of its name, which stays slow. Extend the fast one"
     if marker.params:
         return "it is parametrized, and its variants would be lost. Give the fast one its params"
     if marker.autouse:
@@ -546,7 +586,8 @@ def _fixture_name(value: Any, attribute: str) -> str | None:
 def _marker_of(value: Any) -> Any:
     """Return the options of the fixture that *value* is; None where it is none."""
     for marker_of in ("_fixture_function_marker", "_pytestfixturefunction"):  # since 8.4, before
-        marker = getattr(value, marker_of, None)
+        # Not getattr: proxies such as flask.request raise whatever they like.
+        marker = inspect.getattr_static(value, marker_of, None)
         if type(marker).__name__ == "FixtureFunctionMarker":
             return marker
     return None

@@ -40,8 +40,8 @@ import time
 import types
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Callable
 
 import paho.mqtt.client as mqtt
@@ -53,8 +53,10 @@ if TYPE_CHECKING or not __package__:
         BrokerError,
         MQTTEndpoint,
         SessionBroker,
+        TestMQTTBroker,
         add_to_summary,
         errors_as_failures,
+        is_a_test_broker,
         mqtt_length,
         mqtt_string,
         register_with_pytest,
@@ -64,8 +66,10 @@ else:
         BrokerError,
         MQTTEndpoint,
         SessionBroker,
+        TestMQTTBroker,
         add_to_summary,
         errors_as_failures,
+        is_a_test_broker,
         mqtt_length,
         mqtt_string,
         register_with_pytest,
@@ -85,9 +89,12 @@ BARRIER_TOPIC = "$barrier/"
 
 LEAKS_ON_PURPOSE = "leaks_on_purpose"
 
+DEFAULT_PORTS = (1883, 8883)
+
 PAHO_MODULE = "paho.mqtt.client"
 
 _RealClient = mqtt.Client  # a suite may replace the module's attribute by a mock
+_monotonic = time.monotonic  # and have frozen this
 
 
 class MQTTConnectionError(BrokerError):
@@ -128,7 +135,7 @@ class ClientScope:
         """Say where *client* connects that was told to connect to *host* and *port*."""
         return host, port
 
-    def published(self, client: mqtt.Client, info: mqtt.MQTTMessageInfo) -> None:
+    def published(self, client: mqtt.Client, topic: str, info: mqtt.MQTTMessageInfo) -> None:
         """Hear of a message that *client* has accepted for publication."""
 
     @contextlib.contextmanager
@@ -229,10 +236,12 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
     return result
 
 
-def _around_publish(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
-    info = method(client, *args, **kwargs)
+def _around_publish(
+    method: Callable[..., Any], client: Any, topic: str, *args: Any, **kwargs: Any
+) -> Any:
+    info = method(client, topic, *args, **kwargs)
     for scope in tuple(_scopes):
-        scope.published(client, info)
+        scope.published(client, topic, info)
     return info
 
 
@@ -326,7 +335,7 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
             loop, for *timeout* seconds.
     """
     _silence(client, _CALLBACKS)
-    deadline = time.monotonic() + timeout
+    deadline = _monotonic() + timeout
     stream = _duplicate_stream(client) if client.is_connected() else None
     with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
         client.disconnect()
@@ -364,8 +373,8 @@ def _write_if_nobody_else_does(client: Any) -> None:
 def _write_what_is_left(client: Any, deadline: float) -> None:
     """Send what did not fit into the connection's buffer, DISCONNECT at the end of it."""
     with contextlib.suppress(OSError, ValueError):  # the connection may end at any time
-        while client.want_write() and client.socket() and time.monotonic() < deadline:
-            select.select([], [client.socket()], [], max(0.0, deadline - time.monotonic()))
+        while client.want_write() and client.socket() and _monotonic() < deadline:
+            select.select([], [client.socket()], [], max(0.0, deadline - _monotonic()))
             if client.loop_write() != mqtt.MQTT_ERR_SUCCESS:
                 return
 
@@ -375,7 +384,7 @@ def _end_network_loop(client: Any, deadline: float) -> None:
     if thread is None or thread is threading.current_thread():
         return
     _wake_network_loop(client, thread)
-    thread.join(max(0.0, deadline - time.monotonic()))
+    thread.join(max(0.0, deadline - _monotonic()))
     if thread.is_alive():
         raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
     client._thread = None
@@ -384,7 +393,7 @@ def _end_network_loop(client: Any, deadline: float) -> None:
 def _wait_for_end(stream: socket.socket, deadline: float) -> None:
     stream.setblocking(True)
     while True:
-        stream.settimeout(max(0.001, deadline - time.monotonic()))
+        stream.settimeout(max(0.001, deadline - _monotonic()))
         try:
             if not stream.recv(65536):
                 return
@@ -547,7 +556,7 @@ class _Observer:
     def wait_until_more(self, position: int, deadline: float) -> bool:
         """Wait for the history to go beyond *position*; False where it does not in time."""
         with self._changed:
-            timeout = max(0.0, deadline - time.monotonic())
+            timeout = max(0.0, deadline - _monotonic())
             return self._changed.wait_for(lambda: self._seen > position, timeout)
 
     def barrier(self, publishers: Sequence[Any] = ()) -> None:
@@ -571,7 +580,7 @@ class _Observer:
         return token
 
     def _await_barriers(self, senders: dict[bytes, Any]) -> None:
-        deadline = time.monotonic() + TIMEOUT
+        deadline = _monotonic() + TIMEOUT
         connections = self._connections
         while not self._came_back(set(senders)):
             # What a broken connection has not brought to the broker will not come.
@@ -580,7 +589,7 @@ class _Observer:
                 connections = self._connections
                 senders = {t: c for t, c in senders.items() if c is not self._client}
                 senders[self._send_barrier(self._client)] = self._client
-            if time.monotonic() > deadline:
+            if _monotonic() > deadline:
                 reason = f"a barrier did not come back within {TIMEOUT:g} s"
                 raise MQTTConnectionError(self._endpoint, reason)
 
@@ -597,8 +606,10 @@ class _Observer:
                 reason = f"no subscription was granted within {TIMEOUT:g} s"
                 raise MQTTConnectionError(self._endpoint, reason)
 
-    def restore_retained(self, wanted: Mapping[str, MQTTMessage]) -> None:
-        """Have the broker retain what *wanted* says, and nothing else.
+    def restore_retained(
+        self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None = None
+    ) -> None:
+        """Have the broker retain what *wanted* says, and nothing else; of some topics *only*.
 
         Raises:
             MQTTConnectionError: the broker does not confirm it.
@@ -606,6 +617,9 @@ class _Observer:
         with self._changed:
             surplus = [topic for topic in self.retained if topic not in wanted]
             changed = [m for topic, m in wanted.items() if self.retained.get(topic) != m]
+        if only is not None:
+            surplus = [topic for topic in surplus if topic in only]
+            changed = [message for message in changed if message.topic in only]
         for message in changed:
             self._client.publish(message.topic, message.payload, message.qos, retain=True)
         if changed:
@@ -652,6 +666,24 @@ def _admit(client: Any, endpoint: MQTTEndpoint) -> None:
 # --- The pool ---------------------------------------------------------------------------------
 
 
+@dataclass
+class _Loan:
+    any_address: bool = True
+    unsent: deque[mqtt.MQTTMessageInfo] = field(default_factory=deque)
+
+
+@dataclass(eq=False)
+class Lending:
+    """A stretch of time in which every new client is on loan.
+
+    From an address that it is given, a client goes to the test broker: from any, or, once
+    *any_address* is False, from the ports of MQTT alone.
+    """
+
+    clients: list[Any] = field(default_factory=list)
+    any_address: bool = True
+
+
 class SharedMQTTPool(ClientScope):
     """Lends paho clients that are connected to one broker, and undoes what they did.
 
@@ -673,8 +705,9 @@ class SharedMQTTPool(ClientScope):
     def __init__(self, connection_params: Mapping[str, Any]) -> None:
         self.endpoint = _endpoint_from(connection_params)
         self._lock = threading.RLock()
-        self._loans: dict[Any, deque[mqtt.MQTTMessageInfo]] = {}
-        self._lending: list[list[Any]] = []
+        self._loans: dict[Any, _Loan] = {}
+        self._lending: list[Lending] = []
+        self.topics: set[str] = set()
         self._observer: _Observer | None = None
         self._life = contextlib.ExitStack()
         self._life.enter_context(self.active())
@@ -761,17 +794,17 @@ class SharedMQTTPool(ClientScope):
         )
 
     @contextlib.contextmanager
-    def lending(self) -> Iterator[None]:
+    def lending(self) -> Iterator[Lending]:
         """Lend every paho client that anybody makes inside the ``with`` block; then release."""
-        made_here: list[Any] = []
+        lending = Lending()
         with self._lock:
-            self._lending.append(made_here)
+            self._lending.append(lending)
         try:
-            yield
+            yield lending
         finally:
             with self._lock:
-                self._lending = [others for others in self._lending if others is not made_here]
-            self.release_all(made_here)
+                self._lending.remove(lending)
+            self.release_all(lending.clients)
 
     def release_all(self, clients: Iterable[Any]) -> None:
         """Release those of *clients* that are still on loan, the last one first."""
@@ -803,10 +836,12 @@ class SharedMQTTPool(ClientScope):
         network_loop = client._thread
         if network_loop in (None, threading.current_thread()):
             return  # nobody receives acknowledgements meanwhile
-        deadline = time.monotonic() + TIMEOUT
-        for info in tuple(self._loans.get(client, ())):
+        deadline = _monotonic() + TIMEOUT
+        with self._lock:
+            unsent = tuple(self._loans[client].unsent) if client in self._loans else ()
+        for info in unsent:
             with contextlib.suppress(RuntimeError, ValueError):  # lost with a connection
-                info.wait_for_publish(max(0.0, deadline - time.monotonic()))
+                info.wait_for_publish(max(0.0, deadline - _monotonic()))
 
     def close(self) -> None:
         """Release all clients and disconnect; does nothing twice."""
@@ -817,28 +852,34 @@ class SharedMQTTPool(ClientScope):
         """Lend a new client where somebody asked for that."""
         with self._lock:
             if self._lending:
-                self._lending[-1].append(client)
-                self._lend(client)
+                self._lending[-1].clients.append(client)
+                self._lend(client, any_address=self._lending[-1].any_address)
 
     def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
-        """Connect a client on loan to our broker, whatever address it was given."""
-        if client not in self._loans:
+        """Connect a client on loan to our broker, unless it wants another one of the tests'."""
+        loan = self._loans.get(client)
+        elsewhere = (host, port) != (self.endpoint.host, self.endpoint.port)
+        if loan is None or (elsewhere and is_a_test_broker(host, port)):
+            return host, port
+        if elsewhere and not loan.any_address and port not in DEFAULT_PORTS:
             return host, port
         _admit(client, self.endpoint)
         return self.endpoint.host, self.endpoint.port
 
-    def published(self, client: mqtt.Client, info: mqtt.MQTTMessageInfo) -> None:
-        """Remember what a client on loan has still to send."""
-        unsent = self._loans.get(client)
-        if unsent is None or info.rc != mqtt.MQTT_ERR_SUCCESS:
-            return
-        unsent.append(info)
-        while unsent and _is_settled(unsent[0]):
-            unsent.popleft()
-
-    def _lend(self, client: mqtt.Client) -> None:
+    def published(self, client: mqtt.Client, topic: str, info: mqtt.MQTTMessageInfo) -> None:
+        """Remember what a client on loan has still to send, and which topics are ours."""
+        self.topics.add(topic)
         with self._lock:
-            self._loans.setdefault(client, deque())
+            loan = self._loans.get(client)
+            if loan is None or info.rc != mqtt.MQTT_ERR_SUCCESS:
+                return
+            loan.unsent.append(info)
+            while loan.unsent and _is_settled(loan.unsent[0]):
+                loan.unsent.popleft()
+
+    def _lend(self, client: mqtt.Client, *, any_address: bool = True) -> None:
+        with self._lock:
+            self._loans.setdefault(client, _Loan(any_address))
 
     def _close_observer(self) -> None:
         if self._observer is not None:
@@ -928,7 +969,7 @@ class MQTTMonitor:
         """
         __tracebackhide__ = True
         _check_topic_filter(topic_filter)
-        deadline = time.monotonic() + timeout
+        deadline = _monotonic() + timeout
         observer = self._pool.observer
         found: list[MQTTMessage] = []
         position = self._start
@@ -1018,7 +1059,9 @@ def clean_mqtt_broker(
         return  # a dead one retains nothing, and is reported elsewhere
     with errors_as_failures():
         shared_mqtt_pool.barrier()
-        shared_mqtt_pool.observer.restore_retained(retained_before)
+        # On a broker of others, what they publish meanwhile is theirs.
+        only = None if isinstance(live_mqtt_broker, TestMQTTBroker) else shared_mqtt_pool.topics
+        shared_mqtt_pool.observer.restore_retained(retained_before, only)
 
 
 @pytest.fixture
@@ -1130,7 +1173,10 @@ class _PromptClients(ClientScope):
         if thread is None or not thread.is_alive():
             return
         name = client._client_id.decode() or "without a client id"
-        line = f"{self._made_in[client]}: client {name}: call disconnect() and loop_stop()"
+        line = (
+            f"{self._made_in[client]}: client {name}: call disconnect() and loop_stop(), "
+            f"or mark the test {LEAKS_ON_PURPOSE} if others use the client"
+        )
         try:
             end_client(client, timeout=1.0)
         except TimeoutError as error:

@@ -161,11 +161,14 @@ class TestFix:
             assert thread.daemon
             thread.join()
 
-    def test_nothing_is_patched_afterwards(self):
-        before = threading.Thread.start, threading.Condition.wait, time.sleep
+    def test_an_executor_with_a_shutdown_of_its_own_is_shut_down_all_the_same(self):
+        class Bounded(ThreadPoolExecutor):
+            def shutdown(self, wait=True):
+                super().shutdown(wait)
+
         with ConcurrentFuturesFix():
-            assert threading.Thread.start is not before[0]
-        assert (threading.Thread.start, threading.Condition.wait, time.sleep) == before
+            executor = Bounded(1)
+        assert executor.submit(abs, -1).cancelled()
 
 
 class TestEndThreads:
@@ -274,6 +277,50 @@ class TestFixture:
         result.stdout.fnmatch_lines(
             ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
         )
+
+    def test_nothing_is_patched_outside_the_blocks(self, repository):
+        repository.write("tests/conftest.py", "")
+        repository.write(
+            "tests/test_it.py",
+            """
+            import threading, time
+            from concurrent_futures_fix import ConcurrentFuturesFix
+
+            def patched(): return threading.Thread.start, threading.Condition.wait, time.sleep
+
+            def test_it():
+                before = patched()
+                with ConcurrentFuturesFix():
+                    assert not set(before) & set(patched())
+                    with ConcurrentFuturesFix(): pass
+                    assert not set(before) & set(patched())
+                assert patched() == before
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_a_sleep_that_tests_replace_and_put_back_does_not_pile_up(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import time
+            import pytest
+            from concurrent_futures_fix import ConcurrentFuturesFix
+
+            @pytest.fixture
+            def service(monkeypatch):
+                with ConcurrentFuturesFix(): yield
+
+            sleeps = set()
+
+            @pytest.mark.parametrize("number", range(3))
+            def test_it(service, monkeypatch, number):
+                sleeps.add(time.sleep)
+                assert len(sleeps) == 1
+                monkeypatch.setattr(time, "sleep", lambda seconds: None)
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=3)
 
     def test_a_forked_child_is_terminated_as_always(self, repository):
         repository.write(

@@ -76,6 +76,16 @@ class TestLife:
         broker.stop()
         assert broker.log.index("as first") < broker.log.index("as second")
 
+    def test_the_log_can_be_read_from_a_position_on(self, broker):
+        with connected(broker, client_id="früher"):
+            pass
+        broker.restart()
+        position = broker.log_position
+        with connected(broker, client_id="später"):
+            pass
+        assert "as später" in broker.log_since(position)
+        assert "früher" not in broker.log_since(position)
+
     def test_restarts_on_the_same_port_and_empty(self, broker):
         port, pid = broker.port, broker.pid
         with connected(broker) as client:
@@ -384,7 +394,7 @@ class TestFixtures:
         repository.write("tests/test_it.py", "from mqtt_test_broker import *\ndef test(): pass")
         repository.run("-W", "error").assert_outcomes(passed=1)
 
-    @pytest.mark.parametrize("how", ["kill()", "stop()"])
+    @pytest.mark.parametrize("how", ["kill()", "stop()", "pause()"])
     def test_the_next_test_finds_it_running(self, repository, how):
         repository.write(
             "tests/test_it.py",

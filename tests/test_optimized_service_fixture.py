@@ -215,6 +215,68 @@ class TestService:
         result.assert_outcomes(passed=2)
         assert result.stderr.str() == ""
 
+    def test_a_service_that_is_a_client_itself(self, repository):
+        repository.write(
+            "thermostat.py",
+            THERMOSTAT
+            + """
+    class Direct(Client):
+        def __init__(self, room):
+            super().__init__(*ARGUMENTS)
+            up = threading.Event()
+            self.on_connect = lambda *args: up.set()
+            self.connect("mqtt.example.invalid")
+            self.loop_start()
+            assert up.wait(5)
+            """,
+        )
+        repository.write("tests/conftest.py", WIRING.replace("Thermostat", "Direct"))
+        repository.write(
+            "tests/test_it.py",
+            SLOW + "\n    def test_it(thermostat): assert thermostat.is_connected()\n",
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_an_async_task_in_an_async_test(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    import asyncio
+
+    def test_it(thermostat):
+        async def ask(): return await thermostat.refresh_once()
+        assert asyncio.run(ask()) == "refreshed"
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_other_brokers_and_dead_ports_are_what_the_test_means(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    import socket
+    from mqtt_test_broker import isolated_mqtt_broker
+    from thermostat import ARGUMENTS, Client
+
+    def test_another_broker(thermostat, isolated_mqtt_broker):
+        client = Client(*ARGUMENTS, client_id="visitor")
+        client.connect(isolated_mqtt_broker.host, isolated_mqtt_broker.port)
+        client.loop_start()
+        deadline = time.monotonic() + 5
+        while not client.is_connected(): assert time.monotonic() < deadline
+        assert "as visitor" in isolated_mqtt_broker.log
+
+    def test_a_dead_port(thermostat):
+        with socket.socket() as dead:
+            dead.bind(("127.0.0.1", 0))
+            with pytest.raises(ConnectionRefusedError):
+                Client(*ARGUMENTS).connect("127.0.0.1", dead.getsockname()[1])
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
     def test_a_test_may_leak_on_purpose(self, repository):
         repository.write(
             "tests/test_it.py",
@@ -342,6 +404,60 @@ class TestOverride:
         result.assert_outcomes(errors=2 if "params" in option else 1)
         result.stdout.fnmatch_lines(["thermostat in tests/test_it.py was left as it is: *"])
 
+    def test_the_fakes_of_the_slow_one_are_set_up(self, repository):
+        slow = SLOW.replace("def thermostat():", "def thermostat(fake_sensors, slow_mqtt_broker):")
+        repository.write(
+            "tests/test_it.py",
+            slow
+            + """
+    fakes = []
+    @pytest.fixture
+    def fake_sensors(): fakes.append("sensors")
+    @pytest.fixture
+    def slow_mqtt_broker(): raise AssertionError("the slow broker was started")
+
+    def test_it(thermostat): assert fakes == ["sensors"]
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_one_that_extends_the_fast_one_is_left_alone(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import pytest
+
+            @pytest.fixture
+            def thermostat(fast_thermostat):
+                fast_thermostat.temperature = 21
+                return fast_thermostat
+
+            def test_it(thermostat): assert thermostat.temperature == 21
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_one_that_extends_the_slow_one_is_left_and_told(self, repository):
+        slow = SLOW.replace("def thermostat():", "def thermostat(thermostat):")
+        repository.write("tests/test_it.py", slow + "\n    def test_it(thermostat): pass\n")
+        result = repository.run()
+        result.stdout.fnmatch_lines(["thermostat in tests/test_it.py was left as it is: it ext*"])
+
+    def test_what_answers_to_every_attribute_is_no_fixture(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    from unittest.mock import MagicMock
+    class Proxy:
+        def __getattr__(self, name): raise RuntimeError("outside of request context")
+    request, mock = Proxy(), MagicMock()
+
+    def test_it(thermostat): assert thermostat.room == "kitchen"
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     @pytest.mark.parametrize("scope", ["class", "module", "session"])
     def test_of_a_wider_scope(self, repository, scope):
         slow = SLOW.replace("@pytest.fixture", f"@pytest.fixture(scope={scope!r})")
@@ -363,6 +479,12 @@ class TestOverride:
         result = repository.run()
         result.assert_outcomes(errors=1)
         result.stdout.fnmatch_lines(["*No module named 'no_such_module'*"])
+
+    def test_a_module_that_fails_by_itself_is_reported_as_always(self, repository):
+        repository.write("tests/test_it.py", "import pytest; pytest.fail('no', pytrace=False)")
+        result = repository.run()
+        result.stdout.no_fnmatch_line("*INTERNALERROR*")
+        result.assert_outcomes(errors=1)
 
     def test_a_module_that_skips_itself_is_skipped(self, repository):
         repository.write(
