@@ -7,9 +7,9 @@ fixture in ``tests/conftest.py``; it applies itself::
 
 What it changes:
 
-- During the tests, nothing but this: no thread that they start, executor workers included, can
-  keep the process alive. An executor that was shut down refuses work with a RuntimeError as
-  always.
+- During the tests, threads that are started, executor workers included, are daemons, so that none
+  keeps the process alive, and their sleeps and waits can be interrupted. SIGTERM ends the run as
+  Ctrl-C does. An executor that was shut down refuses work with a RuntimeError as always.
 - At the end, every executor of the session is shut down, its queue cancelled, its worker
   processes killed. Work that MQTT callbacks or timers submit later is refused without noise:
   the future is cancelled, and the terminal summary says how often and from where. So
