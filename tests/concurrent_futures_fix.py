@@ -105,13 +105,14 @@ class InterruptibleThreads:
     """
 
     def __init__(self) -> None:
-        self._started: list[threading.Thread] = []
+        self._started: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     @property
     def alive(self) -> list[threading.Thread]:
         """The threads that were started while this was active, and have not ended."""
-        return [thread for thread in self._started if thread.is_alive()]
+        with self._lock:
+            return [thread for thread in self._started if thread.is_alive()]
 
     def __enter__(self) -> InterruptibleThreads:
         _listening.append(self)
@@ -129,7 +130,7 @@ class InterruptibleThreads:
     def note(self, thread: threading.Thread) -> None:
         """Hear of a thread that was started."""
         with self._lock:
-            self._started = [*self.alive, thread]
+            self._started.add(thread)
 
 
 # One wrapper however deep the blocks nest: a test's monkeypatch, undone after the inner block,
@@ -316,10 +317,11 @@ class ConcurrentFuturesFix:
     text, the workers that would not end: they run on as daemons and cannot keep Python alive.
 
     Args:
-        since_import: end those as well that were made before the block.
+        since_import: end those as well that were made before the block, and all threads.
     """
 
     def __init__(self, *, since_import: bool = False) -> None:
+        self._is_whole_session = since_import
         self._first_number = 0 if since_import else None
         self.threads = InterruptibleThreads()
         self.stuck: list[str] = []
@@ -336,15 +338,22 @@ class ConcurrentFuturesFix:
             ours = [executor for executor, number in _created.items() if number >= first_number]
         workers = [thread for executor in ours for thread in _retire(executor)]
         self._note_stuck(end_threads(workers), "its executor was shut down")
+        if self._is_whole_session:
+            self._end_all_threads()
         self.threads.__exit__()
 
-    def end_all_threads(self) -> None:
+    def _end_all_threads(self) -> None:
         """End the threads that were started inside the block, whoever left them running.
 
-        Those that were daemons anyway are not worth a word when they run on.
+        Those that were daemons anyway are woken from their sleeps, and not worth a word.
         """
-        stuck = [t for t in end_threads(self.threads.alive, at_once=True) if not _was_daemon(t)]
-        self._note_stuck(stuck, "the last test")
+        alive = self.threads.alive
+        daemons = [thread for thread in alive if _was_daemon(thread)]
+        for thread in daemons:
+            _wake_to_end(thread)
+        others = [thread for thread in alive if thread not in daemons]
+        self._note_stuck(end_threads(others, at_once=True), "the last test")
+        _join(daemons)
 
     def _note_stuck(self, threads: list[threading.Thread], after: str) -> None:
         for thread in threads:
@@ -400,9 +409,7 @@ def _join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
 
 
 def _interrupt(thread: threading.Thread) -> None:
-    interrupt = _interrupt_of(thread)
-    if interrupt is not None:
-        interrupt.request()
+    _wake_to_end(thread)
     loop = _event_loop_of(thread)
     if loop is not None:
         loop.call_soon_threadsafe(loop.stop)
@@ -412,12 +419,19 @@ def _interrupt(thread: threading.Thread) -> None:
         )
 
 
+def _wake_to_end(thread: threading.Thread) -> None:
+    interrupt = _interrupt_of(thread)
+    if interrupt is not None:
+        interrupt.request()
+
+
 def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
     standing_in = sys._current_frames().get(thread.ident or 0)
     for frame, _ in traceback.walk_stack(standing_in) if standing_in else ():
-        candidate = frame.f_locals.get("self")
-        if isinstance(candidate, asyncio.AbstractEventLoop):
-            return candidate
+        if frame.f_code.co_name == "run_forever":
+            candidate = frame.f_locals.get("self")
+            if isinstance(candidate, asyncio.AbstractEventLoop):
+                return candidate
     return None
 
 
@@ -473,7 +487,6 @@ def fix_concurrent_futures(request: pytest.FixtureRequest) -> Iterator[Concurren
         request.config.pluginmanager.register(_Summary(fix), _Summary.NAME)
     with _ending_in_order_on_sigterm(), fix:
         yield fix
-    fix.end_all_threads()
 
 
 @contextlib.contextmanager

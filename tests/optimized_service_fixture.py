@@ -109,6 +109,7 @@ def service_fixture(
             under_test.leaks_on_purpose = leaks_on_purpose(request.node)
             with under_test.living(clean_mqtt_broker, arguments):
                 yield under_test.service
+            under_test.service = None  # pytest keeps the test, which need not keep the service
             for leak in under_test.leaks:
                 title = "left behind by services (could not be ended)"
                 add_to_summary(request.config, title, f"{request.node.nodeid}: {leak}")

@@ -343,6 +343,7 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
     _end_network_loop(client, deadline)
     _write_what_is_left(client, deadline)
     _silence(client, _SOCKET_CALLBACKS)
+    client._reset_sockets(sockpair_only=True)  # paho leaves its wake-up pair to the collector
     if stream is not None:
         with stream:
             _wait_for_end(stream, deadline)

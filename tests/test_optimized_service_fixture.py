@@ -215,6 +215,23 @@ class TestService:
         result.assert_outcomes(passed=2)
         assert result.stderr.str() == ""
 
+    def test_nobody_keeps_it_after_its_test(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    import gc, weakref
+    kept = []
+    def test_one(thermostat):
+        thermostat.test_enable_background_tasks()
+        kept.append(weakref.ref(thermostat))
+    def test_two():
+        gc.collect()
+        assert kept[0]() is None
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
     def test_a_service_that_is_a_client_itself(self, repository):
         repository.write(
             "thermostat.py",
