@@ -1,0 +1,76 @@
+"""Finds where a test suite does by hand what the modules do: waits, brokers, clients, imports.
+
+Needs the standard library only, and runs nothing of what it reads::
+
+    for finding in scan(Path("~/thermostat").expanduser()):
+        print(finding.path, finding.line, finding.what, finding.replacement)
+
+What makes a wait one *for the service*, and not for a clock or a thread pool, is what the test
+looks at afterwards. So names are followed: a name is live if its value comes from an MQTT client, a
+broker, a class of the repository that uses MQTT, or a fixture or helper that makes one of them, or
+if an MQTT callback writes to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from .addresses import check_client_ids, check_ports
+from .endings import check_endings
+from .finding import Finding, Rewrite
+from .imports import check_imports
+from .leftovers import find_leftovers
+from .makers import check_makers
+from .sources import OUR_MODULES, read_source
+from .suite import Suite
+from .waits import check_waits, find_waits
+
+__all__ = [
+    "OUR_MODULES",
+    "Finding",
+    "Rewrite",
+    "commented_leftovers",
+    "read_source",
+    "rewrites",
+    "scan",
+]
+
+_CHECKS = (
+    check_waits,
+    check_makers,
+    check_ports,
+    check_client_ids,
+    check_endings,
+    check_imports,
+)
+
+
+def scan(repo: Path) -> list[Finding]:
+    """Return what is found in the test files and conftests of *repo*, by path and line."""
+    suite = Suite(repo)
+    found = list(suite.unreadable)
+    for module in suite.modules:
+        for check in _CHECKS:
+            found += check(suite, module)
+    return _in_order(found)
+
+
+def commented_leftovers(repo: Path) -> list[Finding]:
+    """Return the imports, fixtures and sleeps that are still there, but commented out."""
+    suite = Suite(repo)
+    return _in_order(finding for module in suite.modules for finding in find_leftovers(module))
+
+
+def rewrites(repo: Path) -> dict[Path, list[Rewrite]]:
+    """Return the waits whose replacement is certain, by the files that they are in."""
+    suite = Suite(repo)
+    planned = {
+        module.path: [wait.rewrite for wait in find_waits(suite, module) if wait.rewrite]
+        for module in suite.modules
+    }
+    return {path: some for path, some in planned.items() if some}
+
+
+def _in_order(findings: Iterable[Finding]) -> list[Finding]:
+    return sorted(set(findings), key=lambda f: (f.path, f.line, f.kind, f.what))

@@ -1,0 +1,167 @@
+"""Where the test files define what they name: functions, methods, fixtures."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from pathlib import Path, PurePath
+
+from .finding import Finding
+from .parsing import Function, Module, called_name, unparsed
+from .sources import OUR_MODULES, SIGN_OF_OURS, is_of_the_tests, python_files, read_source
+
+_OWN = ("self", "cls", "super()")
+
+
+class Definitions:
+    """The test files of a repository, and what they define."""
+
+    def __init__(self, repo: Path) -> None:
+        self._repo = repo
+        self._files = {_dotted(path): path for path in python_files(repo)}
+        self._parsed: dict[Path, Module | None] = {}
+        self.unreadable: list[Finding] = []
+        self.modules: list[Module] = []
+        for path in filter(is_of_the_tests, self._files.values()):
+            module = self._parse(path)
+            if module is not None and not self._is_ours(module):
+                self.modules.append(module)
+        self._named: dict[tuple[str, Path], Module | None] = {}
+        self._calls: dict[ast.Call, list[Function]] = {}
+
+    def _parse(self, path: Path) -> Module | None:
+        if path not in self._parsed:
+            self._parsed[path] = None  # while it is parsed, for files that import each other
+            try:
+                self._parsed[path] = Module(path, *read_source(self._repo / path))
+            except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
+                self._note_unreadable(path, error)
+        return self._parsed[path]
+
+    def _note_unreadable(self, path: Path, error: Exception) -> None:
+        if is_of_the_tests(path):
+            line = getattr(error, "lineno", None) or 1
+            reason = getattr(error, "msg", None) or str(error) or type(error).__name__
+            what = f"cannot be read as Python: {reason}".partition("\n")[0]
+            remedy = "have it parse, and scan again"
+            self.unreadable.append(Finding(path, line, "unreadable", what, remedy, False))
+
+    @staticmethod
+    def _is_ours(module: Module) -> bool:
+        text = "\n".join(module.lines)
+        return module.path.stem in OUR_MODULES and bool(SIGN_OF_OURS.search(text))
+
+    def _module_named(self, dotted: str, near: Path) -> Module | None:
+        """Find a file by the end of its path: nobody knows what `sys.path` will be."""
+        key = (dotted, near.parent)
+        if key not in self._named:
+            self._named[key] = self._search_module(dotted, near)
+        return self._named[key]
+
+    def _search_module(self, dotted: str, near: Path) -> Module | None:
+        candidates = [
+            path
+            for name, path in self._files.items()
+            if dotted and (name == dotted or name.endswith(f".{dotted}"))
+        ]
+        candidates.sort(key=lambda path: (path.parent != near.parent, len(path.parts)))
+        return self._parse(candidates[0]) if candidates else None
+
+    def defined(
+        self, module: Module, dotted: str, depth: int = 3
+    ) -> tuple[Module, Function | ast.ClassDef] | None:
+        """Find the function or class of a dotted name, as it reads in *module*."""
+        place, _, name = dotted.rpartition(".")
+        home = module if not place else self._module_named(place, module.path)
+        if home is None or depth == 0:
+            return None
+        definition = home.classes.get(name) or home.function(name)
+        if definition is not None:
+            return home, definition
+        imported = home.imports.get(name)
+        return self.defined(home, imported, depth - 1) if imported else None
+
+    def called(self, function: Function, call: ast.Call) -> list[Function]:
+        """Return the functions of the test files that *call* runs, as far as that is plain."""
+        if call not in self._calls:
+            self._calls[call] = self._search_called(function, call)
+        return self._calls[call]
+
+    def _search_called(self, function: Function, call: ast.Call) -> list[Function]:
+        module, target = function.module, call.func
+        if isinstance(target, ast.Attribute) and unparsed(target.value) in _OWN:
+            return self._methods(module, function.owner, target.attr)
+        found = self.defined(module, module.resolve(target))
+        if found is None and isinstance(target, ast.Attribute):
+            owner = self.defined(module, module.resolve(target.value))
+            if owner and isinstance(owner[1], ast.ClassDef):
+                return self._methods(owner[0], owner[1], target.attr)
+        if found is None or found[0] not in self.modules:
+            return []
+        home, definition = found
+        if isinstance(definition, ast.ClassDef):
+            return [f for f in home.functions if f.owner is definition and not f.is_test]
+        return [definition]
+
+    def _methods(self, module: Module, owner: ast.ClassDef | None, name: str) -> list[Function]:
+        """Find a method in a class or, if it is not there, in its bases."""
+        if owner is None:
+            return []
+        method = module.function(name, owner)
+        if method is not None:
+            return [method] if module in self.modules else []
+        for base in owner.bases:
+            found = self.defined(module, module.resolve(base))
+            if found and isinstance(found[1], ast.ClassDef) and found[1] is not owner:
+                return self._methods(found[0], found[1], name)
+        return []
+
+    def _fixture(self, function: Function, name: str) -> Function | None:
+        """Find the fixture that *function* gets for a parameter, as pytest would."""
+        module = function.module
+        folders = module.path.parents
+        conftests = [m for m in self.modules if m.path.name == "conftest.py"]
+        above = [m for folder in folders for m in conftests if m.path.parent == folder]
+        for place in (module, *above):
+            for candidate in place.functions:
+                is_fixture = candidate.fixture_scope and candidate is not function
+                if is_fixture and candidate.fixture_name == name:
+                    return candidate
+            found = self.defined(place, place.imports.get(name, ""))
+            if found and isinstance(found[1], Function) and found[1].fixture_scope:
+                return found[1]
+        return None
+
+    def is_overridden(self, name: str) -> bool:
+        """Say whether `override_fixture(name, ...)` is called anywhere."""
+        return name in self._overridden
+
+    @functools.cached_property
+    def _overridden(self) -> dict[str, str]:
+        calls = [(m, n) for m in self.modules for n in ast.walk(m.tree) if isinstance(n, ast.Call)]
+        return {
+            name: unparsed(call.args[1])
+            for module, call in calls
+            if called_name(call) == "override_fixture" and len(call.args) > 1
+            for name in filter(None, [module.string(call.args[0])])
+        }
+
+    def is_camera_detector(self, function: Function, name: str) -> bool:
+        """Say whether a parameter is the fixture that `camera_detector_fast` takes the place of."""
+        if name not in function.params or function.is_in_test_case:
+            return False
+        if name in ("camera_detector", "camera_detector_fast"):
+            return True
+        return self._overridden.get(name) == "camera_detector_fast"
+
+    def is_our_fixture(self, function: Function, name: str) -> bool:
+        """Say whether a parameter is a fixture that the test files do not define themselves."""
+        if name not in function.params or function.is_in_test_case:
+            return False
+        fixture = self._fixture(function, name)
+        return fixture is None or fixture.module not in self.modules
+
+
+def _dotted(path: PurePath) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

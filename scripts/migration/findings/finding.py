@@ -1,0 +1,28 @@
+"""What is found in a test suite, and what is certain enough to be rewritten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A place in a test suite, what it does by hand, and what to write instead."""
+
+    path: Path
+    """Relative to the repository."""
+    line: int
+    kind: str
+    what: str
+    replacement: str
+    certain: bool
+    """Whether `fix` rewrites it."""
+
+
+class Rewrite(NamedTuple):
+    """A wait that can be replaced for certain: the statement that begins at *line*."""
+
+    line: int
+    statements: tuple[str, ...]

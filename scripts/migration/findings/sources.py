@@ -1,0 +1,60 @@
+"""Which files of a repository belong to its tests, and how they are read."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+OUR_MODULES = {
+    "mqtt_test_broker",
+    "shared_mqtt_pool",
+    "concurrent_futures_fix",
+    "optimized_service_fixture",
+    "camera_detector_optimized_fixture",
+}
+SIGN_OF_OURS = re.compile(r"^(register_with_pytest\(__name__\)|class ConcurrentFuturesFix\b)", re.M)
+_SKIPPED_FOLDERS = {"venv", "env", "node_modules", "build", "dist", "site-packages", "__pycache__"}
+_TEST_FOLDER = re.compile(r"tests?|testing|\w+_tests?|tests?_\w+")
+_TEST_FILE = re.compile(r"test_\w+\.py|\w+_test\.py|tests?\.py|conftest\.py")
+
+
+def read_source(path: Path) -> tuple[str, str]:
+    """Return the text of a Python file, its line ends as they are, and its encoding.
+
+    Raises:
+        SyntaxError, UnicodeDecodeError, OSError: it cannot be read as Python.
+    """
+    content = path.read_bytes()
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(content).readline)
+    return content.decode(encoding), encoding
+
+
+def python_files(repo: Path) -> Iterator[Path]:
+    """Yield the Python files of a repository, relative to it; not those of environments."""
+    for folder, subfolders, files in os.walk(repo):
+        subfolders[:] = [name for name in sorted(subfolders) if not _is_skipped(Path(folder, name))]
+        yield from (Path(folder, name).relative_to(repo) for name in files if name.endswith(".py"))
+
+
+def _is_skipped(folder: Path) -> bool:
+    name = folder.name
+    return (
+        name in _SKIPPED_FOLDERS
+        or name.startswith(".")
+        or name.endswith(".egg-info")
+        or (folder / "pyvenv.cfg").exists()
+    )
+
+
+def is_of_the_tests(path: Path) -> bool:
+    """Say so of test files and conftests, and of what lies beside them or one folder below.
+
+    What lies deeper in a folder of tests is software that they use, like what lies outside of it.
+    """
+    if _TEST_FILE.fullmatch(path.name):
+        return True
+    return any(_TEST_FOLDER.fullmatch(folder) for folder in path.parts[-3:-1])
