@@ -94,10 +94,11 @@ def service_fixture(
 
     def make(of_the_slow_one: Sequence[str] = ()) -> Any:
         def fast_service(
-            request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool, **_required: Any
+            request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool, **required: Any
         ) -> Iterator[Any]:
             for name in requires:
-                _request_if_defined(request, name)
+                if name not in required:
+                    _request_if_defined(request, name)
             service_class = (
                 request.getfixturevalue(service) if isinstance(service, str) else service
             )
@@ -163,13 +164,17 @@ def _request_if_defined(request: pytest.FixtureRequest, name: str) -> None:
 
 
 def _constructor_arguments(request: pytest.FixtureRequest, service_class: type) -> dict[str, Any]:
-    required = [
+    return {name: request.getfixturevalue(name) for name in _required_parameters(service_class)}
+
+
+@functools.cache
+def _required_parameters(service_class: type) -> list[str]:
+    return [
         parameter.name
         for parameter in inspect.signature(service_class).parameters.values()
         if parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     ]
-    return {name: request.getfixturevalue(name) for name in required}
 
 
 @dataclass

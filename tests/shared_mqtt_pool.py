@@ -203,6 +203,7 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
             wrapped = _wrap(getattr(client_class, name), around)
             self._patch.setattr(client_class, name, wrapped)
         self._patch.setattr(module, "time", _InterruptibleTime())
+        self._patch.setattr(module, "_socketpair_compat", _wake_up_pair)
 
 
 def _wrap(method: Callable[..., Any], around: Callable[..., Any]) -> Callable[..., Any]:
@@ -298,6 +299,14 @@ class _InterruptibleTime:
 def _wake_up_of(thread: threading.Thread) -> threading.Event:
     wake_up: threading.Event = thread.__dict__.setdefault("_mqtt_wake_up", threading.Event())
     return wake_up
+
+
+def _wake_up_pair() -> tuple[socket.socket, socket.socket]:
+    """Make the pair that wakes a network loop; paho's own is a TCP connection to itself."""
+    pair = socket.socketpair()
+    for end in pair:
+        end.setblocking(False)
+    return pair
 
 
 _paho_patch = _PahoPatch()
@@ -501,10 +510,10 @@ class _Observer:
         return self._subscribed
 
     def _on_connect(self, client: mqtt.Client, *_args: Any) -> None:
-        _send_at_once(client.socket())
         with self._changed:
             self.retained.clear()  # what is still retained comes with the subscription
-        everything = SubscribeOptions(qos=2, retainAsPublished=True)
+        # Without our own messages: what we clear a test's retained messages with.
+        everything = SubscribeOptions(qos=2, noLocal=True, retainAsPublished=True)
         barriers = SubscribeOptions(qos=2)
         client.subscribe([("#", everything), (BARRIER_TOPIC + "#", barriers)])
 
@@ -560,17 +569,22 @@ class _Observer:
             timeout = max(0.0, deadline - _monotonic())
             return self._changed.wait_for(lambda: self._seen > position, timeout)
 
-    def barrier(self, publishers: Sequence[Any] = ()) -> None:
+    def barrier(self, publishers: Sequence[Any] = (), *, before: bytes = b"") -> None:
         """Return when everything that was published before this call has arrived here.
 
         The broker keeps the order of one connection only, hence a message to oneself through
         each of *publishers*, and one through the shared connection for everybody else.
 
+        Args:
+            publishers: clients that may have published.
+            before: packets that the shared connection sends before its barrier.
+
         Raises:
             MQTTConnectionError: a barrier did not come back.
         """
-        senders = [*publishers, self._client]
-        self._await_barriers({self._send_barrier(client): client for client in senders})
+        senders = {self._send_barrier(client): client for client in publishers}
+        senders[self._send_barrier(self._client, before)] = self._client
+        self._await_barriers(senders)
 
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
@@ -608,28 +622,52 @@ class _Observer:
                 raise MQTTConnectionError(self._endpoint, reason)
 
     def restore_retained(
-        self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None = None
+        self,
+        wanted: Mapping[str, MQTTMessage],
+        *,
+        only: Container[str] | None = None,
+        publishers: Sequence[Any] = (),
     ) -> None:
         """Have the broker retain what *wanted* says, and nothing else; of some topics *only*.
+
+        That undoes what *publishers* and others have published before this call. As a rule it has
+        arrived, and one round trip both undoes it and proves that nothing is left.
 
         Raises:
             MQTTConnectionError: the broker does not confirm it.
         """
+        self.barrier(publishers, before=self._undo(wanted, only))
+        if any(self._differences(wanted, only)):
+            self.barrier(before=self._undo(wanted, only))
+
+    def _undo(self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None) -> bytes:
+        """Send what was overwritten; return what clears the rest, all in one piece.
+
+        Our own messages do not come back to us: they are noted as if they had taken effect.
+        Whatever arrives after that, the next look at the differences finds.
+        """
         with self._changed:
-            surplus = [topic for topic in self.retained if topic not in wanted]
-            changed = [m for topic, m in wanted.items() if self.retained.get(topic) != m]
-        if only is not None:
-            surplus = [topic for topic in surplus if topic in only]
-            changed = [message for message in changed if message.topic in only]
-        for message in changed:
+            overwritten, surplus = self._differences(wanted, only)
+            self.retained.update((message.topic, message) for message in overwritten)
+            for topic in surplus:
+                del self.retained[topic]
+        for message in overwritten:
             self._client.publish(message.topic, message.payload, message.qos, retain=True)
-        if changed:
-            self.barrier()
-        if surplus:
-            # All in one piece: a test with hundreds of topics would feel hundreds of calls.
-            packets = [_publish_packet(self._client, topic, b"", retain=True) for topic in surplus]
-            token = self._send_barrier(self._client, b"".join(packets))
-            self._await_barriers({token: self._client})
+        return b"".join(_publish_packet(self._client, topic, retain=True) for topic in surplus)
+
+    def _differences(
+        self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None
+    ) -> tuple[list[MQTTMessage], list[str]]:
+        """Return the wanted messages that the broker has not, and those that it has too many of."""
+        with self._changed:
+            overwritten = [m for topic, m in wanted.items() if self.retained.get(topic) != m]
+            surplus = [topic for topic in self.retained if topic not in wanted]
+        if only is None:
+            return overwritten, surplus
+        return (
+            [message for message in overwritten if message.topic in only],
+            [topic for topic in surplus if topic in only],
+        )
 
 
 def _is_open(client: Any) -> bool:
@@ -643,7 +681,9 @@ def _is_open(client: Any) -> bool:
     return not poll.poll(0)
 
 
-def _publish_packet(client: Any, topic: str, payload: bytes, *, retain: bool = False) -> bytes:
+def _publish_packet(
+    client: Any, topic: str, payload: bytes = b"", *, retain: bool = False
+) -> bytes:
     """Build a PUBLISH of QoS 0 in the version of the protocol that *client* speaks."""
     no_properties = b"\x00" if client._protocol == mqtt.MQTTv5 else b""
     body = mqtt_string(topic) + no_properties + payload
@@ -709,6 +749,7 @@ class SharedMQTTPool(ClientScope):
         self._loans: dict[Any, _Loan] = {}
         self._lending: list[Lending] = []
         self.topics: set[str] = set()
+        self.start_of_test: int | None = None
         self._observer: _Observer | None = None
         self._life = contextlib.ExitStack()
         self._life.enter_context(self.active())
@@ -827,10 +868,24 @@ class SharedMQTTPool(ClientScope):
         Raises:
             MQTTConnectionError: the broker does not answer.
         """
+        self.observer.barrier(self._publishers())
+
+    def restore_retained(
+        self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None = None
+    ) -> None:
+        """Have the broker retain what *wanted* says, and nothing else; of some topics *only*.
+
+        Raises:
+            MQTTConnectionError: the broker does not confirm it.
+        """
+        self.observer.restore_retained(wanted, only=only, publishers=self._publishers())
+
+    def _publishers(self) -> list[mqtt.Client]:
+        """Return the connected clients on loan, once what they have queued is on its way."""
         publishers = [client for client in self.clients_on_loan() if client.is_connected()]
         for client in publishers:
             self._await_acknowledgements(client)
-        self.observer.barrier(publishers)
+        return publishers
 
     def _await_acknowledgements(self, client: Any) -> None:
         """Wait for QoS 1 and 2 messages: paho sends 20 of them ahead and queues the others."""
@@ -931,7 +986,7 @@ def _leaves_a_session(client: Any) -> bool:
 
 
 class MQTTMonitor:
-    """What was published since the test began, whoever published it.
+    """What was published since the test began, whoever published it, in its fixtures too.
 
     Usage::
 
@@ -942,7 +997,7 @@ class MQTTMonitor:
 
     def __init__(self, pool: SharedMQTTPool) -> None:
         self._pool = pool
-        self._start = pool.observer.position
+        self._start = pool.observer.position if pool.start_of_test is None else pool.start_of_test
 
     @property
     def messages(self) -> list[MQTTMessage]:
@@ -1055,14 +1110,15 @@ def clean_mqtt_broker(
     with errors_as_failures():
         shared_mqtt_pool.barrier()
         retained_before = dict(shared_mqtt_pool.observer.retained)
+    shared_mqtt_pool.start_of_test = shared_mqtt_pool.observer.position
     yield shared_mqtt_pool
+    shared_mqtt_pool.start_of_test = None
     if not live_mqtt_broker.is_running():
         return  # a dead one retains nothing, and is reported elsewhere
     with errors_as_failures():
-        shared_mqtt_pool.barrier()
         # On a broker of others, what they publish meanwhile is theirs.
         only = None if isinstance(live_mqtt_broker, TestMQTTBroker) else shared_mqtt_pool.topics
-        shared_mqtt_pool.observer.restore_retained(retained_before, only)
+        shared_mqtt_pool.restore_retained(retained_before, only)
 
 
 @pytest.fixture

@@ -272,6 +272,13 @@ class TestMonitor:
         assert [m.payload for m in mqtt_monitor.wait_for("n", count=3)] == [b"0", b"1", b"2"]
         assert len(mqtt_monitor.wait_for("n", count=2)) == 3
 
+    def test_sees_the_whole_test_whenever_it_is_asked_for(
+        self, shared_mqtt_pool, mqtt_client, request
+    ):
+        mqtt_client.publish("before/the/monitor")
+        shared_mqtt_pool.barrier()
+        assert request.getfixturevalue("mqtt_monitor").wait_for("before/the/monitor", timeout=0)
+
     def test_waits_for_a_condition(self, mqtt_client, mqtt_monitor):
         for number in range(5):
             mqtt_client.publish("n", str(number))

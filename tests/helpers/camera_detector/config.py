@@ -49,6 +49,7 @@ def _number(low: int, high: int) -> Callable[[str], int]:
 
 _port = _number(1, 65535)
 _processes = _number(0, 16)
+_threads = _number(1, 64)
 _seconds = _number(1, 86400)
 
 
@@ -95,5 +96,6 @@ class Config:
         self.offline_threshold = _setting("OFFLINE_THRESHOLD", "180", _seconds)
         self.rtsp_ports = _setting("RTSP_PORTS", "554,8554", _ports)
         self.scan_networks = _setting("SCAN_NETWORKS", "192.168.1.0/24", _networks)
+        self.scan_workers = _setting("SCAN_WORKERS", "16", _threads)
         self.validation_processes = _setting("VALIDATION_PROCESSES", "1", _processes)
         self.frigate_topic = _setting("FRIGATE_TOPIC", "frigate/config/cameras", _required)

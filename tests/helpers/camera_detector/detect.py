@@ -40,7 +40,6 @@ FIRST_RETRY_DELAY = 10
 CONNACK_TIMEOUT = 10.0
 THREAD_JOIN_TIMEOUT = 3.0
 INVENTORY_DELAY = 60.0
-SCAN_WORKERS = 16
 PORT_TIMEOUT = 1.0
 VALIDATION_TIMEOUT = 120.0
 
@@ -81,7 +80,9 @@ class CameraDetector:
         self.lock = threading.RLock()
         self._discovery_lock = threading.Lock()
         self._frigate_config = ""
-        self._scan_executor = ThreadPoolExecutor(SCAN_WORKERS, thread_name_prefix="camera-scan")
+        self._scan_executor = ThreadPoolExecutor(
+            self.config.scan_workers, thread_name_prefix="camera-scan"
+        )
         self._command_executor = ThreadPoolExecutor(1, thread_name_prefix="camera-command")
         self._validation_executor: ProcessPoolExecutor | None = None
         self._threads: list[threading.Thread] = []
