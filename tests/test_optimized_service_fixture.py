@@ -387,10 +387,31 @@ class TestOverride:
         repository.write("tests/test_it.py", self.TEST)
         repository.run("-W", "error").assert_outcomes(passed=1)
 
-    def test_in_many_modules(self, repository):
+    def test_in_many_modules_classes_and_subclasses(self, repository):
         for number in range(3):
-            repository.write(f"tests/test_{number}.py", SLOW + self.TEST)
-        repository.run("-W", "error").assert_outcomes(passed=3)
+            repository.write(
+                f"tests/test_{number}.py",
+                SLOW
+                + self.TEST
+                + """
+    class TestClass:
+        @pytest.fixture
+        def thermostat(self): raise AssertionError("slow")
+        def test_it(self, thermostat): assert thermostat.room == "kitchen"
+
+        class TestNested:
+            @pytest.fixture(name="thermostat")
+            def another(self): raise AssertionError("slow")
+            def test_it(self, thermostat): assert thermostat.room == "kitchen"
+
+    class TestSubclass(TestClass):
+        @pytest.fixture
+        def thermostat(self): raise AssertionError("slow")
+                """,
+            )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=15)
+        result.stdout.no_fnmatch_line("*fixture overrides*")
 
     def test_in_a_base_class_that_two_modules_share(self, repository):
         repository.write(
@@ -413,13 +434,89 @@ class TestOverride:
             )
         repository.run("-W", "error").assert_outcomes(passed=2)
 
-    @pytest.mark.parametrize("option", ["params=[1, 2]", "autouse=True"])
-    def test_what_cannot_be_replaced_is_left_and_told(self, repository, option):
-        slow = SLOW.replace("@pytest.fixture", f"@pytest.fixture({option})")
-        repository.write("tests/test_it.py", slow + "\n    def test_it(thermostat): pass\n")
+    @pytest.mark.parametrize(
+        ("option", "body", "test", "reason"),
+        [
+            (
+                "params=[1]",
+                "return 'slow'",
+                "def test_it(thermostat): assert thermostat == 'slow'",
+                "it is parametrized",
+            ),
+            (
+                "",
+                "return request.param",
+                "@pytest.mark.parametrize('thermostat', ['slow'], indirect=True)\n"
+                "def test_it(thermostat): assert thermostat == 'slow'",
+                "it is parametrized",
+            ),
+            (
+                "autouse=True",
+                "request.node.is_slow = True",
+                "def test_it(request): assert request.node.is_slow",
+                "it is autouse",
+            ),
+            (
+                "scope='class'",
+                "request.cls.service = 'slow'",
+                "import unittest\n"
+                "@pytest.mark.usefixtures('thermostat')\n"
+                "class TestIt(unittest.TestCase):\n"
+                "    def test_it(self): assert self.service == 'slow'",
+                "it gives the class something",
+            ),
+            (
+                "scope='module'",
+                "return 'slow'",
+                "@pytest.fixture(scope='module')\n"
+                "def house(thermostat): return [thermostat]\n"
+                "def test_it(house): assert house == ['slow']",
+                "the fixture house uses it, and the fast thermostat is one test's own",
+            ),
+        ],
+        ids=["parametrized", "indirectly", "autouse", "unittest", "scope"],
+    )
+    def test_what_cannot_be_replaced_works_as_before_and_is_told(
+        self, repository, option, body, test, reason
+    ):
+        repository.write(
+            "tests/test_it.py",
+            f"import pytest\n@pytest.fixture({option})\ndef thermostat(request): {body}\n{test}\n",
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(
+            [f"thermostat in tests/test_it.py was left as it is: {reason}*"]
+        )
+
+    def test_a_fixture_with_params_takes_the_place_of_one_that_has_them(self, repository):
+        variants = """
+    @pytest.fixture(params=[18, 21])
+    def thermostat_variants(request, fast_thermostat):
+        fast_thermostat.temperature = request.param
+        return fast_thermostat
+    override_fixture("thermostat", thermostat_variants)
+        """
+        repository.write("tests/conftest.py", WIRING + variants)
+        slow = SLOW.replace("@pytest.fixture", "@pytest.fixture(params=[18, 21])")
+        test = "\n    def test_it(thermostat): assert thermostat.temperature in (18, 21)\n"
+        repository.write("tests/test_it.py", slow + test)
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+    def test_a_wider_fixture_that_asks_for_it_unseen_is_told_what_to_do(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW.replace("@pytest.fixture", "@pytest.fixture(scope='module')")
+            + """
+    @pytest.fixture(scope="module")
+    def house(request): return request.getfixturevalue("thermostat")
+
+    def test_it(house): pass
+            """,
+        )
         result = repository.run()
-        result.assert_outcomes(errors=2 if "params" in option else 1)
-        result.stdout.fnmatch_lines(["thermostat in tests/test_it.py was left as it is: *"])
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*- what to do -*", "the fast thermostat is one test's own*"])
 
     def test_the_fakes_of_the_slow_one_are_set_up(self, repository):
         slow = SLOW.replace("def thermostat():", "def thermostat(fake_sensors, slow_mqtt_broker):")
@@ -528,3 +625,108 @@ class TestOverride:
         )
         result = repository.run()
         result.stderr.fnmatch_lines(["*override_fixture('thermostat', ...) takes a fixture*"])
+
+
+class TestOverridesOfFolders:
+    """Each override returns a text, so that a test sees which one it got."""
+
+    ASK = """
+        import pytest
+        from optimized_service_fixture import override_fixture
+
+        @pytest.fixture
+        def fast(): return "{0}"
+
+        override_fixture("thermostat", fast)
+    """
+
+    @pytest.fixture
+    def folders(self, repository):
+        repository.write("tests/conftest.py", "")
+        for name in ("attic", "bath", "cellar", "kitchen"):
+            (repository.tests / name).mkdir()
+        return repository
+
+    @staticmethod
+    def expect(repository, **texts):
+        for name, text in texts.items():
+            repository.write(
+                f"tests/{name}/test_{name}.py",
+                f"""
+                import pytest
+
+                @pytest.fixture
+                def thermostat(): return "slow"
+
+                class TestIt:
+                    @pytest.fixture
+                    def thermostat(self): return "slow"
+                    def test_in_class(self, thermostat): assert thermostat == "{text}"
+
+                def test_it(thermostat): assert thermostat == "{text}"
+                """,
+            )
+        repository.run("-W", "error").assert_outcomes(passed=2 * len(texts))
+
+    def test_each_has_its_own(self, folders):
+        for name in ("kitchen", "bath"):
+            folders.write(f"tests/{name}/conftest.py", self.ASK.format(name))
+        self.expect(folders, kitchen="kitchen", bath="bath", cellar="slow")
+
+    def test_the_nearest_one_wins(self, folders):
+        folders.write("tests/conftest.py", self.ASK.format("everywhere"))
+        folders.write("tests/bath/conftest.py", self.ASK.format("bath"))
+        self.expect(folders, kitchen="everywhere", bath="bath", cellar="everywhere")
+
+    def test_one_that_a_module_asks_for_counts_where_it_is_imported(self, folders):
+        """The first one has it run; the others get the module that is there already."""
+        folders.write("tests/wiring.py", self.ASK.format("wiring"))
+        folders.write("tests/bath/conftest.py", "import wiring")
+        folders.write("tests/cellar/conftest.py", "from wiring import fast")
+        folders.write("tests/kitchen/conftest.py", "import wiring as w")
+        self.expect(folders, attic="slow", bath="wiring", cellar="wiring", kitchen="wiring")
+
+    def test_one_that_a_plugin_asks_for_counts_everywhere(self, folders):
+        folders.write("tests/wiring.py", self.ASK.format("plugin"))
+        folders.write("tests/conftest.py", "pytest_plugins = ['wiring']")
+        self.expect(folders, kitchen="plugin", bath="plugin")
+
+    @pytest.mark.parametrize("overridden", ["bath", "cellar", "kitchen"])
+    def test_a_class_that_they_share_is_overridden_in_one_only(self, folders, overridden):
+        folders.write(
+            "tests/base.py",
+            """
+            import pytest
+            class Base:
+                @pytest.fixture
+                def thermostat(self): return "slow"
+            """,
+        )
+        for name in ("kitchen", "bath", "cellar"):
+            expected = "fast" if name == overridden else "slow"
+            folders.write(
+                f"tests/{name}/test_{name}.py",
+                f"""
+                from base import Base
+                class TestIt(Base):
+                    def test_it(self, thermostat): assert thermostat == "{expected}"
+                """,
+            )
+        folders.write(f"tests/{overridden}/conftest.py", self.ASK.format("fast"))
+        folders.run("-W", "error").assert_outcomes(passed=3)
+
+    def test_one_that_did_not_take_is_told_though_another_did(self, folders):
+        folders.write("plugin.py", "import pytest\n@pytest.fixture\ndef thermostat(): pass\n")
+        for name in ("kitchen", "bath"):
+            folders.write(f"tests/{name}/conftest.py", self.ASK.format(name))
+        folders.write("tests/bath/test_bath.py", "def test_it(thermostat): pass")
+        folders.write("tests/kitchen/test_kitchen.py", "def test_it(): pass")
+        result = folders.run("-p", "plugin")
+        result.stdout.fnmatch_lines(["thermostat: nothing was overridden.*"])
+        assert result.stdout.str().count("nothing was overridden") == 1
+
+    def test_one_that_is_nowhere_the_nearest_is_not_missed(self, folders):
+        folders.write("tests/conftest.py", self.ASK.format("everywhere"))
+        folders.write("tests/bath/conftest.py", self.ASK.format("bath"))
+        self.expect(folders, bath="bath")
+        folders.run().stdout.no_fnmatch_line("*nothing was overridden*")
