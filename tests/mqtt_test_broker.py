@@ -17,7 +17,9 @@ Without pytest's fixtures, the class is a context manager::
         client.connect(broker.host, broker.port)
 
 The broker listens on the loopback interface only, on a port of its own, and dies with the
-process that started it, whatever kills that. With ``MQTT_TEST_BROKER_URL`` in the environment
+process that started it, whatever kills that. What can happen to a broker can be done to it:
+``kill``, ``stop``, ``restart``, ``pause``, ``disconnect_clients``; the next test finds it running
+again. With ``MQTT_TEST_BROKER_URL`` in the environment
 (``mqtt://user:password@host:1883``, ``mqtts://...``) the fixtures use that running broker
 instead and start nothing.
 """
@@ -26,8 +28,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
+import errno
+import fcntl
+import functools
 import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -39,7 +46,7 @@ import sys
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
 from urllib.parse import unquote, urlsplit
@@ -53,6 +60,11 @@ START_ATTEMPTS = 5
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
 POLL_INTERVAL = 0.001
+OLDEST_VERSION = (2, 0)
+
+FOLDER_PREFIX = "mqtt-test-mosquitto-"
+OBSERVER_ID_PREFIX = "mqtt-test-observer-"
+"""Begins the client ids of connections that watch the broker for the tests, and belong to none."""
 
 SBIN_FOLDERS = (
     "/usr/sbin",
@@ -76,6 +88,42 @@ class BrokerError(RuntimeError):
 
 class PortInUseError(BrokerError):
     """A port that another process listens on."""
+
+
+_TEMPORARY_FOLDER_REMEDY = "Set TMPDIR to a folder that can be written to."
+_SPACE_REMEDY = "Free some space there, or set TMPDIR to a folder elsewhere."
+_DESCRIPTORS_REMEDY = (
+    "Raise the limit (`ulimit -n`), or look for what leaves files or connections open."
+)
+_REMEDIES = {
+    errno.ENOSPC: _SPACE_REMEDY,
+    errno.EDQUOT: _SPACE_REMEDY,
+    errno.EFBIG: "Raise the limit of a file's size (`ulimit -f`).",
+    errno.EMFILE: _DESCRIPTORS_REMEDY,
+    errno.ENFILE: _DESCRIPTORS_REMEDY,
+    errno.EAGAIN: "Raise the limit of processes (`ulimit -u`), or end some.",
+    errno.EACCES: _TEMPORARY_FOLDER_REMEDY,
+    errno.EPERM: _TEMPORARY_FOLDER_REMEDY,
+    errno.EROFS: _TEMPORARY_FOLDER_REMEDY,
+    errno.ENOENT: _TEMPORARY_FOLDER_REMEDY,
+}
+
+
+@contextlib.contextmanager
+def _remedies() -> Iterator[None]:
+    """Say what can be done about what the system refuses to a broker that starts."""
+    __tracebackhide__ = True
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        remedy = _REMEDIES.get(error.errno or 0, "")
+        raise BrokerError(
+            f"the test broker cannot be started: {error.strerror or error}{where}. {remedy}".strip()
+        ) from None
+
+
+# --- The binary -------------------------------------------------------------------------------
 
 
 def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
@@ -114,6 +162,62 @@ def _install_command() -> str:
     return "the package manager of this system (package mosquitto)"
 
 
+def mosquitto_version(executable: str, timeout: float = 2.0) -> str | None:
+    """Return the version that *executable* claims within *timeout* seconds, as in ``2.0.11``.
+
+    None means that it claims none: it is no mosquitto, or hangs.
+    """
+    try:
+        run = subprocess.run(
+            [executable, "-h"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = _VERSION.search(run.stdout.decode(errors="replace"))
+    return found[1] if found else None
+
+
+_VERSION = re.compile(r"mosquitto version (\d+\.\d\S*)")
+
+
+def _is_too_old(version: str) -> bool:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION
+
+
+def _too_old(executable: str, version: str) -> str:
+    needed = ".".join(map(str, OLDEST_VERSION))
+    return (
+        f"{executable} is mosquitto {version}; it takes {needed} or later. Update it with "
+        f"`{_install_command()}`, or set MQTT_TEST_MOSQUITTO to the path of a newer one."
+    )
+
+
+# --- The protocol -----------------------------------------------------------------------------
+
+
+class _Password(str):
+    """A password that no traceback shows: neither its locals nor a dict that it is in."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class _SecretPacket(bytes):
+    """A packet with a password in it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "<CONNECT>"
+
+
 class MQTTEndpoint:
     """The address of a broker and what it takes to get in: what all kinds of broker share."""
 
@@ -134,7 +238,7 @@ class MQTTEndpoint:
         self.host = host
         self.port = port
         self.username = username
-        self.password = password
+        self.password = None if password is None else _Password(password)
         self.ssl_context = ssl_context
         self.websockets = websockets
 
@@ -200,7 +304,14 @@ class MQTTEndpoint:
         if not self.websockets:
             return packet
         # One binary frame; an all-zero mask leaves the payload as it is.
-        return bytes([0x82, 0x80 | len(packet)]) + bytes(4) + packet
+        return type(packet)(_frame_header(len(packet)) + bytes(4) + packet)
+
+
+def _frame_header(length: int) -> bytes:
+    """Begin a websocket frame that is binary, masked, and the only one of its message."""
+    if length < 126:
+        return bytes([0x82, 0x80 | length])
+    return bytes([0x82, 0x80 | 126]) + struct.pack("!H", length)
 
 
 def _connect_packet(client_id: str, username: str | None, password: str | None) -> bytes:
@@ -214,7 +325,7 @@ def _connect_packet(client_id: str, username: str | None, password: str | None) 
             flags |= 0x40
             payload += mqtt_string(password)
     body = mqtt_string("MQTT") + bytes([4, flags]) + struct.pack("!H", 10) + payload
-    return bytes([0x10]) + mqtt_length(len(body)) + body
+    return _SecretPacket(bytes([0x10]) + mqtt_length(len(body)) + body)
 
 
 def mqtt_string(text: str) -> bytes:
@@ -248,19 +359,28 @@ def _upgrade_to_websocket(connection: socket.socket, host: str) -> None:
         reply += received
 
 
+# --- The broker -------------------------------------------------------------------------------
+
+
 class TestMQTTBroker(MQTTEndpoint):
     """A mosquitto of our own: ``with TestMQTTBroker() as broker: connect(broker.port)``.
 
     Args:
         host: the address to listen on.
-        port: the port to listen on; a free one where it is left out.
+        port: the port to listen on; a free one where it is left out, kept over restarts.
         username: with *password*, the only credentials that get in; without, anybody does.
         password: see *username*.
         tls: make a certificate authority and a certificate (needs the package trustme);
             ``ssl_context`` is then what a client needs.
+        require_client_certificate: with *tls*, refuse clients without a certificate of that
+            authority; ``ssl_context`` has one.
         websockets: speak MQTT over websockets on the port instead of plain MQTT.
         executable: the mosquitto binary; searched where it is left out.
         config_lines: further lines for mosquitto.conf.
+
+    Raises:
+        ValueError: options that contradict each other, or that would open the broker to the
+            network without naming the address.
     """
 
     __test__ = False  # pytest would collect a class of this name
@@ -273,26 +393,38 @@ class TestMQTTBroker(MQTTEndpoint):
         username: str | None = None,
         password: str | None = None,
         tls: bool = False,
+        require_client_certificate: bool = False,
         websockets: bool = False,
         executable: str | os.PathLike[str] | None = None,
         config_lines: Iterable[str] = (),
     ) -> None:
-        if (username is None) != (password is None):
-            raise ValueError("username and password go together: give both or neither")
-        if isinstance(config_lines, str):
-            raise TypeError("config_lines is a list of lines, not one string: [line, ...]")
+        __tracebackhide__ = True
         super().__init__(
             host, port or 0, username=username, password=password, websockets=websockets
         )
-        self._port_is_ours_to_choose = not port
-        self._tls = tls
-        self._executable = executable
+        password = self.password  # the locals of a traceback may be shown
+        if (username is None) != (password is None):
+            raise ValueError("username and password go together: give both or neither")
+        if not host:
+            raise ValueError("host is empty, which means all interfaces: name one, or leave it out")
+        if require_client_certificate and not tls:
+            raise ValueError("require_client_certificate needs tls=True")
+        if isinstance(config_lines, str):
+            raise TypeError("config_lines is a list of lines, not one string: [line, ...]")
         self._config_lines = tuple(config_lines)
+        _refuse_open_listeners(self._config_lines)
+        self._port_is_chosen = not port
+        self._port_is_known = False  # to clients
+        self._tls = tls
+        self._require_client_certificate = require_client_certificate
+        self._certificates: _Certificates | None = None
+        self._executable = executable
+        self._reservation: weakref.finalize[Any, Any] | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._guardian: _Guardian | None = None
-        self._folder: Path | None = None
+        self._folder: _Folder | None = None
         self._earlier_log = ""
-        self._ended_on_purpose = True
+        self._end_is_known = True
         _brokers.add(self)
 
     def __enter__(self) -> TestMQTTBroker:
@@ -317,14 +449,44 @@ class TestMQTTBroker(MQTTEndpoint):
         return self._earlier_log + self._current_log()
 
     @property
+    def log_path(self) -> Path | None:
+        """The file that mosquitto logs to, until it is stopped."""
+        return self._folder.path / "mosquitto.log" if self._folder else None
+
+    @property
     def log_position(self) -> int:
         """Where the log ends at present, for ``log_since``; cheaper than reading it."""
-        current = self._log_file().stat().st_size if self._folder else 0
+        current = self.log_path.stat().st_size if self.log_path else 0
         return len(self._earlier_log.encode()) + current
 
     def log_since(self, position: int) -> str:
         """Return what mosquitto has logged since the log was at *position*."""
         return self.log.encode()[position:].decode(errors="replace")
+
+    def get_tls_params(self) -> dict[str, str]:
+        """Return the files that a client needs for ``client.tls_set(**...)``, while it runs.
+
+        That is ``ca_certs``, and ``certfile`` and ``keyfile`` where a client certificate is
+        required. Empty without TLS. A Python client does as well with ``ssl_context``.
+        """
+        if self._certificates is None or self._folder is None:
+            return {}
+        files = {"ca_certs": "ca.pem"}
+        if self._require_client_certificate:
+            files.update(certfile="client.pem", keyfile="client-key.pem")
+        return {name: str(self._folder.path / file) for name, file in files.items()}
+
+    # Life
+
+    def reserve(self) -> None:
+        """Choose the port and make the folder of the log, for a start later on."""
+        if self._folder is None:
+            self._folder = _Folder()
+            self._log_file().touch(mode=0o600)
+        if self._reservation is None:
+            reservation = _reserve_port(self.host, self.port)
+            self.port = reservation.getsockname()[1]
+            self._reservation = weakref.finalize(self, reservation.close)
 
     def start(self) -> None:
         """Start mosquitto and return when it answers; at once where it is running already.
@@ -337,39 +499,43 @@ class TestMQTTBroker(MQTTEndpoint):
         if self.is_running():
             self.resume()  # a test may have left it paused
             return
-        self._discard_remains()
         executable = find_mosquitto(self._executable)
         for attempts_left in reversed(range(START_ATTEMPTS)):
             try:
-                self._start_once(executable)
+                with _remedies():
+                    self._start_once(executable)
                 break
             except PortInUseError:
                 # Somebody took the port between our choice and mosquitto's bind.
-                if not attempts_left or not self._port_is_ours_to_choose:
+                if not attempts_left or self._port_is_known or not self._port_is_chosen:
                     raise
+                self._release_port()
                 self.port = 0
-        self._ended_on_purpose = False
+        self._port_is_known = True
+        self._end_is_known = False
 
     def _start_once(self, executable: str) -> None:
         __tracebackhide__ = True
         with contextlib.ExitStack() as on_failure:
-            on_failure.callback(self._discard_remains)
-            reservation = _reserve_port(self.host, self.port)
-            on_failure.callback(reservation.close)
-            self.port = reservation.getsockname()[1]
-            self._folder = Path(tempfile.mkdtemp(prefix="mqtt-test-broker-"))
-            self._log_file().touch()
-            config = self._write_config(self._folder)
+            on_failure.callback(self._discard_everything)
+            _sweep_abandoned_folders(tempfile.gettempdir())
+            self._discard_process()
+            self.reserve()
+            folder = self._require_folder()
+            config = self._write_config(folder.path)
             if sys.platform != "linux":
-                reservation.close()  # BSD lets nobody bind beside it, mosquitto neither
+                self._release_port()  # BSD lets nobody bind beside it, mosquitto neither
+            if self._guardian is None:
+                self._guardian = _Guardian(folder.path)
             self._process = self._spawn(executable, config)
-            self._guardian = _Guardian(self._process.pid, self._folder)
+            folder.note_process(self._process.pid)
             self.wait_for_ready(START_TIMEOUT)
-            reservation.close()
+            self._refuse_old_version(executable)
             on_failure.pop_all()
 
     def _spawn(self, executable: str, config: Path) -> subprocess.Popen[bytes]:
-        with self._log_file().open("wb") as log:
+        __tracebackhide__ = True
+        with self._log_file().open("ab") as log:
             try:
                 return subprocess.Popen(
                     [executable, "-c", str(config)],
@@ -379,6 +545,8 @@ class TestMQTTBroker(MQTTEndpoint):
                     start_new_session=True,  # Ctrl-C is for pytest, which stops us in order
                 )
             except OSError as error:
+                if error.filename is None:
+                    raise  # no descriptor, no process: the file is not to blame
                 raise BrokerError(
                     f"{executable} cannot be run ({error.strerror}). "
                     "Give the path of a mosquitto binary for this machine."
@@ -386,52 +554,35 @@ class TestMQTTBroker(MQTTEndpoint):
 
     def stop(self) -> None:
         """Stop mosquitto, wait for its exit and remove its folder; does nothing twice."""
-        self._ended_on_purpose = True
-        if self._process is not None and self._process.poll() is None:
-            self._end_in_order(self._process)
-        self._discard_remains()
+        self._end_in_order()
+        self._discard_everything()
 
-    def _end_in_order(self, process: subprocess.Popen[bytes]) -> None:
-        process.terminate()
-        process.send_signal(signal.SIGCONT)  # one that is paused could not end
+    def _end_in_order(self) -> None:
+        self._end_is_known = True
+        if self._process is None or self._process.poll() is not None:
+            return
+        self._process.terminate()
+        self._process.send_signal(signal.SIGCONT)  # one that is paused could not end
         with contextlib.suppress(OSError):
             # mosquitto blocks signals while it waits for events, for 100 ms: give it an event.
             socket.create_connection((self.host, self.port), STOP_TIMEOUT).close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_TIMEOUT)
+            self._process.wait(STOP_TIMEOUT)
 
     def restart(self) -> None:
-        """Stop mosquitto and start it again, empty, on the same port."""
-        self.stop()
+        """Stop mosquitto and start it again, empty, on the same port.
+
+        Raises:
+            BrokerError: it does not start.
+        """
+        __tracebackhide__ = True
+        self._end_in_order()
+        self._discard_process()
         self.start()
-
-    def kill(self) -> None:
-        """Kill mosquitto (SIGKILL), as a crash would: no client is told."""
-        self._ended_on_purpose = True
-        process = self._require_process("kill")
-        process.kill()
-        process.wait()
-
-    def pause(self) -> None:
-        """Stop mosquitto from answering (SIGSTOP); its connections stay open."""
-        self._require_process("pause").send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a paused mosquitto go on (SIGCONT)."""
-        self._require_process("resume").send_signal(signal.SIGCONT)
 
     def is_running(self) -> bool:
         """Say whether our mosquitto is alive (a paused one is)."""
         return self._process is not None and self._process.poll() is None
-
-    def died(self) -> bool:
-        """Say whether mosquitto has ended although nobody here asked it to."""
-        return not self._ended_on_purpose and not self.is_running()
-
-    def describe_death(self) -> str:
-        """Return mosquitto's exit status and the end of its log, for a report."""
-        status = self._process.returncode if self._process else None
-        return f"mosquitto ended with status {status}. {self._log_tail()}"
 
     def wait_for_ready(self, timeout: float = START_TIMEOUT) -> bool:
         """Wait until mosquitto answers a CONNECT, *timeout* seconds at most; return True.
@@ -452,26 +603,127 @@ class TestMQTTBroker(MQTTEndpoint):
                 raise self._start_error(f"does not answer a CONNECT within {timeout:g} s")
         return True
 
+    # Faults
+
+    def kill(self) -> None:
+        """Kill mosquitto (SIGKILL), as a crash would: no client is told."""
+        self._end_is_known = True
+        process = self._require_process("kill")
+        process.kill()
+        process.wait()
+
+    def pause(self) -> None:
+        """Stop mosquitto from answering (SIGSTOP); its connections stay open."""
+        self._require_process("pause").send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused mosquitto go on (SIGCONT)."""
+        self._require_process("resume").send_signal(signal.SIGCONT)
+
+    def disconnect_clients(self, *client_ids: str) -> None:
+        """Cut the connections of the clients that are named, or of all, as a network does.
+
+        Usage::
+
+            broker.disconnect_clients()  # all but the pool's shared connection
+            broker.disconnect_clients("thermostat")
+
+        mosquitto runs on with all that it retains. Neither side gets a DISCONNECT: mosquitto
+        publishes the wills of the clients, keeps the sessions that are to be kept, and lets the
+        clients in as soon as they come back. Call ``stop()`` or ``pause()`` first, or use
+        ``kill()``, where they are not to come back at once.
+
+        The connections are cut at mosquitto's end. That takes Linux 5.6 and the permission to
+        trace mosquitto, which a container has with ``--cap-add SYS_PTRACE``. Elsewhere they are
+        cut at the ends that this process has, and clients in other processes stay connected.
+
+        Raises:
+            BrokerError: a client that is named is not connected, or cannot be cut off here.
+        """
+        __tracebackhide__ = True
+        process = self._require_process("disconnect the clients of")
+        names = self._clients_by_port()
+
+        def is_wanted(client_port: int) -> bool:
+            name = names.get(client_port, "")
+            return name in client_ids if client_ids else not name.startswith(OBSERVER_ID_PREFIX)
+
+        reach = ""
+        try:
+            cut = _cut_connections(_descriptors_of(process.pid), self.port, is_wanted)
+        except OSError:
+            cut = _cut_connections(_descriptors_of_ours(), self.port, is_wanted)
+            reach = f" from this process; others are out of reach: {_REACH}"
+        missed = set(client_ids) - {names[port] for port in cut if port in names}
+        if missed:
+            raise BrokerError(f"no client {', '.join(sorted(missed))} is connected{reach}.")
+
+    def _clients_by_port(self) -> dict[int, str]:
+        """Return the last client id that mosquitto has logged for each port at the other end."""
+        return {int(port): name for port, name in _NEW_CLIENT.findall(self._current_log())}
+
+    # Death
+
+    def died(self) -> bool:
+        """Say whether mosquitto has ended although nobody here asked it to."""
+        return not self._end_is_known and not self.is_running()
+
+    def describe_death(self) -> str:
+        """Return mosquitto's exit status and the end of its log, for a report."""
+        status = self._process.returncode if self._process else None
+        name = f" That is {signal.Signals(-status).name}." if status and status < 0 else ""
+        return f"mosquitto ended with status {status}.{name} {self._log_tail()}"
+
+    def acknowledge_death(self) -> None:
+        """Take note that the death is reported."""
+        self._end_is_known = True
+
     def _has_logged(self, text: str) -> bool:
         options = {line.split()[0] for line in self._config_lines if line.strip()}
-        silenced = options & {"log_type", "log_dest", "connection_messages"}
-        return bool(silenced) or text in self._current_log()
+        if options & {"log_type", "log_dest", "connection_messages"} or text in self._current_log():
+            return True
+        self._require_folder().check_space()  # a log that cannot grow says nothing, for ever
+        return False
 
     def _start_error(self, what: str) -> BrokerError:
-        kind = PortInUseError if "Address already in use" in self._current_log() else BrokerError
+        log = self._current_log()
+        kind = PortInUseError if "Address already in use" in log else BrokerError
         lines = f" Our config_lines: {list(self._config_lines)}." if self._config_lines else ""
-        return kind(f"mosquitto on {self.host}:{self.port} {what}.{lines} {self._log_tail()}")
+        doubts = "" if kind is PortInUseError else self._doubts()
+        return kind(
+            f"mosquitto on {self.host}:{self.port} {what}.{doubts}{lines} {self._log_tail()}"
+        )
+
+    def _doubts(self) -> str:
+        """Say what is wrong with the binary, as far as it can be told."""
+        executable = find_mosquitto(self._executable)
+        version = mosquitto_version(executable)
+        if version is None:
+            return (
+                f" {executable} does not give a version as mosquitto does: name the binary with "
+                "MQTT_TEST_MOSQUITTO or `executable`."
+            )
+        return f" {_too_old(executable, version)}" if _is_too_old(version) else ""
+
+    def _refuse_old_version(self, executable: str) -> None:
+        __tracebackhide__ = True
+        logged = _VERSION.search(self._current_log())
+        if logged and _is_too_old(logged[1]):
+            raise BrokerError(_too_old(executable, logged[1]))
 
     def _log_tail(self) -> str:
         tail = self.log.splitlines()[-LOG_TAIL_LINES:]
         return "\n".join(["The end of its log:", *tail]) if tail else "It has logged nothing."
 
     def _current_log(self) -> str:
-        return self._log_file().read_text(errors="replace") if self._folder else ""
+        return self.log_path.read_text(errors="replace") if self.log_path else ""
 
     def _log_file(self) -> Path:
-        assert self._folder is not None, "there is no log without a folder"
-        return self._folder / "mosquitto.log"
+        return self._require_folder().path / "mosquitto.log"
+
+    def _require_folder(self) -> _Folder:
+        assert self._folder is not None, "start() and reserve() make one"
+        return self._folder
 
     def _require_process(self, verb: str) -> subprocess.Popen[bytes]:
         __tracebackhide__ = True
@@ -479,17 +731,32 @@ class TestMQTTBroker(MQTTEndpoint):
             raise BrokerError(f"cannot {verb} a broker that is not started: call start() first")
         return self._process
 
-    def _discard_remains(self) -> None:
-        """Forget the process, dead or not, and remove everything that was made for it."""
-        self._earlier_log = self.log
-        if self._guardian is not None:
-            self._guardian.dismiss()
+    def _discard_process(self) -> None:
+        """End the process and forget it, dead or not."""
         if self._process is not None:
             self._process.kill()  # does nothing where the exit status is known already
             self._process.wait()
+            self._process = None
+
+    def _discard_everything(self) -> None:
+        """Remove all that was made; the guardian goes last, should we be killed meanwhile."""
+        self._discard_process()
+        self._earlier_log = self.log
         if self._folder is not None:
-            shutil.rmtree(self._folder)
-        self._guardian = self._process = self._folder = None
+            self._folder.remove()
+            self._folder = None
+        if self._guardian is not None:
+            self._guardian.dismiss()
+            self._guardian = None
+        if not self._port_is_chosen:
+            self._release_port()  # one that we chose stays ours: whoever knows it may come back
+
+    def _release_port(self) -> None:
+        if self._reservation is not None:
+            self._reservation()
+            self._reservation = None
+
+    # Configuration
 
     def _write_config(self, folder: Path) -> Path:
         lines = [
@@ -523,20 +790,17 @@ class TestMQTTBroker(MQTTEndpoint):
 
     def _tls_lines(self, folder: Path) -> list[str]:
         __tracebackhide__ = True
-        try:
-            import trustme
-        except ImportError:
-            raise BrokerError(
-                "tls=True needs the package trustme for its certificates: pip install trustme"
-            ) from None
-        authority = trustme.CA()
-        server = authority.issue_cert(self.host, "localhost")
-        _write_private(folder / "ca.pem", authority.cert_pem.bytes().decode())
-        _write_private(folder / "key.pem", server.private_key_pem.bytes().decode())
-        chain = "".join(blob.bytes().decode() for blob in server.cert_chain_pems)
-        _write_private(folder / "cert.pem", chain)
-        self.ssl_context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-        return [f"certfile {folder / 'cert.pem'}", f"keyfile {folder / 'key.pem'}"]
+        if self._certificates is None:
+            self._certificates = _Certificates(self.host)
+        self._certificates.write(folder)
+        if self.ssl_context is None:
+            self.ssl_context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
+            if self._require_client_certificate:
+                self.ssl_context.load_cert_chain(folder / "client.pem", folder / "client-key.pem")
+        lines = [f"certfile {folder / 'server.pem'}", f"keyfile {folder / 'server-key.pem'}"]
+        if self._require_client_certificate:
+            lines += [f"cafile {folder / 'ca.pem'}", "require_certificate true"]
+        return lines
 
 
 MQTTTestBroker = TestMQTTBroker
@@ -554,11 +818,14 @@ def is_a_test_broker(host: str, port: int) -> bool:
     )
 
 
+# --- Addresses --------------------------------------------------------------------------------
+
+
 def _reserve_port(host: str, port: int) -> socket.socket:
     """Bind *port*, or a free one where it is 0, so that nobody else takes it.
 
     The socket does not listen: on Linux mosquitto can bind the same port beside it, and in the
-    meantime the kernel gives it to nobody else.
+    meantime, and between two starts, the kernel gives it to nobody else.
     """
     __tracebackhide__ = True
     reservation = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
@@ -576,7 +843,122 @@ def _reserve_port(host: str, port: int) -> socket.socket:
     return reservation
 
 
+def _refuse_open_listeners(config_lines: Sequence[str]) -> None:
+    """Refuse what would listen on all interfaces without having been told to."""
+    __tracebackhide__ = True
+    listener = ""
+    domains: dict[str, str] = {}  # of the listeners in the lines
+    websockets = set()
+    for line in config_lines:
+        name, *values = line.split() or [""]
+        if "\n" in line.strip("\n"):
+            raise ValueError(f"config_lines has {line!r}, which is more than one line: part it")
+        if name in ("port", "include_dir"):
+            instead = "`listener PORT ADDRESS`" if name == "port" else "its lines"
+            raise ValueError(
+                f"config_lines has {line!r}, which may listen anywhere: give {instead}"
+            )
+        if name == "listener":
+            if len(values) < 2:
+                raise ValueError(
+                    f"config_lines has {line!r}, which listens on all interfaces: "
+                    f"name an address, as in `listener {values[0] if values else 'PORT'} 127.0.0.1`"
+                )
+            listener = line
+        elif name == "socket_domain" and listener:
+            domains[listener] = " ".join(values)
+        elif (name, values) == ("protocol", ["websockets"]) and listener:
+            websockets.add(listener)
+    for open_listener in sorted(websockets - set(domains)):
+        raise ValueError(
+            f"config_lines has {open_listener!r} with websockets, which listens on all interfaces "
+            "whatever its address: add `socket_domain ipv4` (or ipv6)"
+        )
+
+
+# --- Files ------------------------------------------------------------------------------------
+
+
+class _Folder:
+    """A temporary folder that nobody else reads, locked for as long as its process lives.
+
+    A folder of that name that is not locked has been left behind, and may be swept: no process
+    id is needed to tell, which another process may have by now.
+    """
+
+    def __init__(self) -> None:
+        self.path, self._lock = _make_locked_folder()
+        _left_to_parent.add(self)
+
+    def note_process(self, pid: int) -> None:
+        """Note whom to kill where this folder is left behind."""
+        _write_private(self.path / "pid", str(pid))
+
+    def check_space(self) -> None:
+        """Raise OSError where nothing can be written any more."""
+        probe = self.path / "probe"
+        try:
+            probe.write_bytes(bytes(4096))
+        finally:
+            probe.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder and what is in it."""
+        self.let_go()  # at first: removing takes descriptors, which may have run out
+        shutil.rmtree(self.path, onerror=_accept_that_it_is_gone)
+
+    def let_go(self) -> None:
+        """Close our lock; in a forked child, which must not keep it."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            os.close(lock)
+
+
+def _make_locked_folder() -> tuple[Path, int | None]:
+    while True:
+        path = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # swept before it was locked
+        except OSError:
+            path.rmdir()
+            raise
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if path.exists():
+            return path, lock
+        os.close(lock)
+
+
+def _accept_that_it_is_gone(_function: Any, _path: str, exc_info: Any) -> None:
+    if not isinstance(exc_info[1], FileNotFoundError):
+        raise exc_info[1]
+
+
+@functools.cache
+def _sweep_abandoned_folders(temporary_folder: str) -> None:
+    """Remove what processes have left behind that were killed with all their guardians; once."""
+    for path in Path(temporary_folder).glob(f"{FOLDER_PREFIX}*"):
+        # Another sweep may be faster; what is not ours cannot be opened, or is no folder.
+        with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
+            _remove_if_abandoned(path)
+
+
+def _remove_if_abandoned(path: Path) -> None:
+    if path.is_symlink() or path.stat().st_uid not in {os.geteuid(), _mosquitto_user()}:
+        return
+    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        subprocess.run(["/bin/sh", "-c", CLEAN_UP, "sh", str(path)], check=False)
+    except BlockingIOError:
+        return  # its process is alive
+    finally:
+        os.close(lock)
+
+
 def _write_private(path: Path, text: str) -> None:
+    __tracebackhide__ = True
     path.touch(mode=0o600)
     path.write_text(text)
 
@@ -589,14 +971,21 @@ def _user_lines(folder: Path) -> list[str]:
 
 def _give_to_mosquitto_user(folder: Path) -> None:
     """Started as root, mosquitto becomes another user, who has to read these files."""
-    if os.geteuid() != 0:
+    user = _mosquitto_user()
+    if user is None:
         return
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, user, -1)
+
+
+def _mosquitto_user() -> int | None:
+    """Return the id of the user that mosquitto becomes, or None where it stays who we are."""
+    if os.geteuid() != 0:
+        return None
     import pwd
 
-    names = {user.pw_name for user in pwd.getpwall()}
-    user = pwd.getpwnam("mosquitto" if "mosquitto" in names else "nobody")
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, user.pw_uid, user.pw_gid)
+    users = {user.pw_name: user.pw_uid for user in pwd.getpwall()}
+    return users["mosquitto" if "mosquitto" in users else "nobody"]
 
 
 def _password_hash(password: str, iterations: int = 101) -> str:
@@ -607,27 +996,68 @@ def _password_hash(password: str, iterations: int = 101) -> str:
     return "$7$" + "$".join([str(iterations), *encoded])
 
 
+class _Certificates:
+    """An authority, and what it has issued to the broker and to its clients."""
+
+    def __init__(self, host: str) -> None:
+        __tracebackhide__ = True
+        try:
+            import trustme
+        except ImportError:
+            raise BrokerError(
+                "tls=True needs the package trustme for its certificates: pip install trustme"
+            ) from None
+        authority = trustme.CA()
+        server = authority.issue_cert(host, "localhost")
+        client = authority.issue_cert("client@mqtt.test")
+        self._files = {
+            "ca.pem": [authority.cert_pem],
+            "server.pem": server.cert_chain_pems,
+            "server-key.pem": [server.private_key_pem],
+            "client.pem": client.cert_chain_pems,
+            "client-key.pem": [client.private_key_pem],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write them into a folder of the broker."""
+        __tracebackhide__ = True
+        for name, blobs in self._files.items():
+            _write_private(folder / name, "".join(blob.bytes().decode() for blob in blobs))
+
+
+# --- The end of our process -------------------------------------------------------------------
+
+CLEAN_UP = """
+pid=$(cat "$1/pid") && {
+    command=$(tr '\\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid")
+    case $command in *"$1/"*) kill -KILL "$pid" ;; esac
+} 2>/dev/null
+rm -rf "$1"
+"""
+"""Kills the mosquitto of a folder, unless another process has its number by now; in sh."""
+
+
 class _Guardian:
     """A shell that kills mosquitto and removes its folder when we are gone, whatever killed us.
 
     It waits on a pipe whose other end only we hold. The kernel closes that end with our death,
-    SIGKILL included, which mosquitto itself would survive.
+    SIGKILL included, which mosquitto itself would survive. It starts before mosquitto, which
+    has to find its folder, so that there is no moment at which our death goes unnoticed.
     """
 
-    SCRIPT = 'read -r _ || { kill -KILL "$1"; rm -rf "$2"; }'
-
-    def __init__(self, pid: int, folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        script = f"read -r _ || {{ {CLEAN_UP} }} 2>/dev/null"
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", self.SCRIPT, "mqtt-test-broker-guardian", str(pid), str(folder)],
+            ["/bin/sh", "-c", script, "mqtt-test-broker-guardian", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _guardians.add(self)
+        _left_to_parent.add(self)
 
     def dismiss(self) -> None:
-        """Send the guardian home: from now on the process id may be somebody else's."""
+        """Send the guardian home, since there is nothing left to guard."""
         self._shell.communicate(b"\n")
 
     def let_go(self) -> None:
@@ -636,15 +1066,77 @@ class _Guardian:
             self._shell.stdin.close()
 
 
-_guardians: weakref.WeakSet[_Guardian] = weakref.WeakSet()
+_left_to_parent: weakref.WeakSet[_Folder | _Guardian] = weakref.WeakSet()
 
 
-def _let_go_of_guardians() -> None:
-    for guardian in _guardians:
-        guardian.let_go()
+def _leave_to_parent() -> None:
+    for inherited in _left_to_parent:
+        inherited.let_go()
 
 
-os.register_at_fork(after_in_child=_let_go_of_guardians)
+os.register_at_fork(after_in_child=_leave_to_parent)
+
+
+# --- Connections ------------------------------------------------------------------------------
+
+_NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
+_PIDFD_GETFD = 438  # the system call; on all architectures that matter
+_REACH = "that takes Linux 5.6 and, in a container, `--cap-add SYS_PTRACE`"
+
+
+def _cut_connections(
+    duplicates: Iterable[int], port: int, is_wanted: Callable[[int], bool]
+) -> set[int]:
+    """Shut down those of the descriptors that are an end of a wanted connection to *port*.
+
+    Takes duplicates, which it closes, and ports of clients; returns the latter that were cut.
+    """
+    cut = set()
+    for duplicate in duplicates:
+        try:
+            end = socket.socket(fileno=duplicate)
+        except OSError:
+            os.close(duplicate)  # no socket
+            continue
+        with end, contextlib.suppress(OSError):  # one without a peer is no connection
+            near, far = end.getsockname(), end.getpeername()
+            if end.family in (socket.AF_INET, socket.AF_INET6) and port in (near[1], far[1]):
+                client_port = far[1] if near[1] == port else near[1]
+                if is_wanted(client_port):
+                    end.shutdown(socket.SHUT_RDWR)
+                    cut.add(client_port)
+    return cut
+
+
+def _descriptors_of(pid: int) -> Iterator[int]:
+    """Duplicate the descriptors of another process.
+
+    Raises:
+        OSError: this system has no way to do it, or does not let us.
+    """
+    if sys.platform != "linux":
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    system = ctypes.CDLL(None, use_errno=True)
+    process = os.pidfd_open(pid)
+    try:
+        for number in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
+            duplicate = system.syscall(_PIDFD_GETFD, process, int(number), 0)
+            if duplicate >= 0:
+                yield duplicate
+            elif ctypes.get_errno() != errno.EBADF:  # closed meanwhile
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(process)
+
+
+def _descriptors_of_ours() -> Iterator[int]:
+    """Duplicate the descriptors of this process."""
+    for number in os.listdir("/dev/fd"):  # noqa: PTH208
+        with contextlib.suppress(OSError):  # the one that listed them
+            yield os.dup(int(number))
+
+
+# --- A broker of others -----------------------------------------------------------------------
 
 
 class ExternalMQTTBroker(MQTTEndpoint):
@@ -655,6 +1147,7 @@ class ExternalMQTTBroker(MQTTEndpoint):
     pid = None
     log = ""
     log_position = 0
+    log_path = None
 
     def __init__(self, url: str) -> None:
         __tracebackhide__ = True
@@ -721,10 +1214,22 @@ class ExternalMQTTBroker(MQTTEndpoint):
 
     restart = kill = pause = resume = _refuse
 
+    def disconnect_clients(self, *_client_ids: str) -> None:
+        """Refuse: its connections are not ours to cut.
+
+        Raises:
+            BrokerError: always.
+        """
+        self._refuse()
+
 
 # Evaluated at run time, on every Python: the alias is for annotations in users' suites as well.
 SessionBroker = Union[TestMQTTBroker, ExternalMQTTBroker]
 
+# --- Fixtures ---------------------------------------------------------------------------------
+
+_session_broker = pytest.StashKey[SessionBroker]()
+_failed_restart = pytest.StashKey[str]()
 _brokers_of_test = pytest.StashKey["list[tuple[SessionBroker, int]]"]()
 
 
@@ -743,12 +1248,23 @@ def _note_use(request: pytest.FixtureRequest, broker: SessionBroker) -> None:
     used.append((broker, broker.log_position))
 
 
+def _broker_of_session(config: pytest.Config) -> SessionBroker:
+    """Return the session's broker, started or not."""
+    if _session_broker not in config.stash:
+        url_is_given = bool(os.environ.get("MQTT_TEST_BROKER_URL"))
+        config.stash[_session_broker] = (
+            ExternalMQTTBroker(os.environ["MQTT_TEST_BROKER_URL"])
+            if url_is_given
+            else TestMQTTBroker()
+        )
+    return config.stash[_session_broker]
+
+
 @pytest.fixture(scope="session")
-def session_mqtt_broker() -> Iterator[SessionBroker]:
+def session_mqtt_broker(request: pytest.FixtureRequest) -> Iterator[SessionBroker]:
     """The broker of this session (of each worker, under pytest-xdist)."""
-    url = os.environ.get("MQTT_TEST_BROKER_URL")
     with errors_as_failures():
-        broker: SessionBroker = ExternalMQTTBroker(url) if url else TestMQTTBroker()
+        broker = _broker_of_session(request.config)
         broker.start()
     yield broker
     broker.stop()
@@ -763,11 +1279,22 @@ def live_mqtt_broker(
         title = "mosquitto died between two tests (started again)"
         add_to_summary(request.config, title, session_mqtt_broker.describe_death())
     with errors_as_failures():
-        session_mqtt_broker.start()
+        _start_again(session_mqtt_broker, request.config)
     _note_use(request, session_mqtt_broker)
     yield session_mqtt_broker
     if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
-        pytest.fail(f"The broker died: {session_mqtt_broker.describe_death()}", pytrace=False)
+        pytest.fail(_take_note_of_death(session_mqtt_broker), pytrace=False)
+
+
+def _start_again(broker: SessionBroker, config: pytest.Config) -> None:
+    """Start *broker* where it does not run; where that has failed once, fail without a wait."""
+    if _failed_restart in config.stash:
+        raise BrokerError(config.stash[_failed_restart])
+    try:
+        broker.start()
+    except BrokerError as error:
+        config.stash[_failed_restart] = f"The broker could not be started again. {error}"
+        raise
 
 
 @pytest.fixture
@@ -787,18 +1314,85 @@ def isolated_mqtt_broker(request: pytest.FixtureRequest) -> Iterator[TestMQTTBro
     broker.stop()
 
 
+# --- Reports ----------------------------------------------------------------------------------
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Print mosquitto's version, and where the session's broker and its log will be.
+
+    The port is reserved and the folder made for that, but mosquitto starts with the first test
+    that uses it. Under pytest-xdist every worker has a broker of its own, and a suite may make
+    its own brokers: the report of a failed test names the address and log of those it used.
+    """
+    try:
+        return f"mosquitto: {_describe_broker(config)}"
+    except BrokerError as error:
+        return f"mosquitto: {error}"
+
+
+def _describe_broker(config: pytest.Config) -> str:
+    if os.environ.get("MQTT_TEST_BROKER_URL"):
+        broker = _broker_of_session(config)
+        return f"{broker.host}:{broker.port}, which MQTT_TEST_BROKER_URL names"
+    executable = find_mosquitto()
+    binary = f"version {mosquitto_version(executable) or 'unknown'} ({executable})"
+    if config.pluginmanager.has_plugin("dsession"):
+        return f"{binary}, one a worker; the report of a failed test has its address and log"
+    broker = _broker_of_session(config)
+    assert isinstance(broker, TestMQTTBroker), "another one is in the environment"
+    with _remedies():
+        broker.reserve()
+    return f"{binary}, session broker at {broker.host}:{broker.port}, log {broker.log_path}"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Remove what was made for a session's broker that nobody has started."""
+    if _session_broker in config.stash:
+        config.stash[_session_broker].stop()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """Let a broker go on that the test has left paused: what is torn down now needs it."""
+    for broker, _ in item.stash.get(_brokers_of_test, []):
+        if isinstance(broker, TestMQTTBroker) and broker.is_running():
+            broker.resume()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Add what the broker logged during a failed test to its report."""
+    """Fail a test in which a broker died, and add to a failed one's report what the brokers say."""
     outcome: Any = yield
     report = outcome.get_result()
-    if not report.failed:
-        return
     for broker, start in item.stash.get(_brokers_of_test, []):
-        lines = broker.log_since(start).splitlines()[-LOG_TAIL_LINES:]
-        if lines:
-            title = f"mosquitto log of {broker.host}:{broker.port}"
-            report.sections.append((title, "\n".join(lines)))
+        died = isinstance(broker, TestMQTTBroker) and broker.died()
+        # What dies as wider fixtures are torn down has died between two tests.
+        if died and report.when != "teardown" and not report.skipped:
+            _report_death(report, broker)
+        elif report.failed:
+            _report_log(report, broker, start)
+
+
+def _report_death(report: Any, broker: Any) -> None:
+    death = _take_note_of_death(broker)
+    if report.failed:
+        report.sections.append((f"mosquitto on {broker.host}:{broker.port}", death))
+    else:
+        report.outcome, report.longrepr = "failed", death
+
+
+def _take_note_of_death(broker: TestMQTTBroker) -> str:
+    """Describe a death that is told only once: the rest of the test and the next know of it."""
+    broker.acknowledge_death()
+    return f"The broker died: {broker.describe_death()}"
+
+
+def _report_log(report: Any, broker: SessionBroker, start: int) -> None:
+    lines = broker.log_since(start).splitlines()[-LOG_TAIL_LINES:]
+    if lines:
+        place = f" ({broker.log_path})" if broker.log_path else ""
+        title = f"mosquitto log of {broker.host}:{broker.port}{place}"
+        report.sections.append((title, "\n".join(lines)))
 
 
 _summary_lines = pytest.StashKey["dict[str, list[str]]"]()
@@ -832,6 +1426,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
         terminalreporter.section(title)
         for line in lines:
             terminalreporter.line(line)
+
+
+# --- Being a plugin ---------------------------------------------------------------------------
 
 
 def register_with_pytest(module_name: str) -> None:

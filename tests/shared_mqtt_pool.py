@@ -50,6 +50,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 if TYPE_CHECKING or not __package__:
     from mqtt_test_broker import (
+        OBSERVER_ID_PREFIX,
         BrokerError,
         MQTTEndpoint,
         SessionBroker,
@@ -63,6 +64,7 @@ if TYPE_CHECKING or not __package__:
     )
 else:
     from .mqtt_test_broker import (
+        OBSERVER_ID_PREFIX,
         BrokerError,
         MQTTEndpoint,
         SessionBroker,
@@ -470,7 +472,10 @@ class _Observer:
         self._connections = 0
         self.retained: dict[str, MQTTMessage] = {}
         self._client = new_client(
-            _ObservingClient, protocol=mqtt.MQTTv5, **_constructor_options(endpoint)
+            _ObservingClient,
+            client_id=OBSERVER_ID_PREFIX + os.urandom(8).hex(),
+            protocol=mqtt.MQTTv5,
+            **_constructor_options(endpoint),
         )
         _admit(self._client, endpoint)
         self._client.on_connect = self._on_connect

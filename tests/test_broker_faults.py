@@ -1,0 +1,357 @@
+"""What can be done to a broker so that a test can watch a service cope, and what comes after."""
+
+import contextlib
+import os
+import queue
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import mqtt_test_broker
+import paho.mqtt.client as mqtt
+import pytest
+from helpers.clients import connected, paho_client
+from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from mqtt_test_broker import OBSERVER_ID_PREFIX, BrokerError, TestMQTTBroker
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+TIMEOUT = 10.0
+
+
+class Watched:
+    """A client whose connections and losses can be waited for, one by one."""
+
+    def __init__(self, broker, *, again_after=0.01, connect=None, **options):
+        security = broker.get_security_params()
+        if "transport" in security:
+            options["transport"] = security["transport"]
+        self.client = paho_client(**options)
+        if "ssl_context" in security:
+            self.client.tls_set_context(security["ssl_context"])
+        self.client.reconnect_delay_set(min_delay=again_after, max_delay=again_after)
+        self._events = queue.Queue()
+        self.messages = queue.Queue()
+        self.client.on_connect = lambda *_args: self._events.put("connected")
+        self.client.on_disconnect = self._on_disconnect
+        self.client.on_message = lambda _client, _userdata, message: self.messages.put(message)
+        self._address = (broker.host, broker.port)
+        self._connect_options = connect or {}
+
+    def _on_disconnect(self, *args):
+        reason = args[3] if len(args) == 5 else args[2]
+        ended_well = reason in (0, "Normal disconnection")
+        self._events.put("disconnected" if ended_well else "lost")
+
+    def __enter__(self):
+        self.client.connect(*self._address, **self._connect_options)
+        self.client.loop_start()
+        assert self.next_event() == "connected"
+        return self
+
+    def __exit__(self, *_exc_info):
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def next_event(self):
+        try:
+            return self._events.get(timeout=TIMEOUT)
+        except queue.Empty:
+            pytest.fail(f"nothing happened to the connection for {TIMEOUT:g} s")
+
+    def has_been_left_alone(self):
+        """Say whether nothing has happened; proved by an answer that came later."""
+        info = self.client.publish("still/there", qos=1)
+        info.wait_for_publish(TIMEOUT)
+        return info.is_published() and self._events.empty()
+
+
+@pytest.fixture
+def broker():
+    with TestMQTTBroker() as broker:
+        yield broker
+
+
+class TestDisconnecting:
+    @pytest.mark.parametrize(
+        "options",
+        [{}, {"tls": True}, {"websockets": True}, {"tls": True, "websockets": True}],
+        ids=["plain", "TLS", "websockets", "TLS and websockets"],
+    )
+    def test_a_client_loses_its_connection_and_comes_back(self, options):
+        with TestMQTTBroker(**options) as broker, Watched(broker) as one:
+            pid = broker.pid
+            broker.disconnect_clients()
+            assert one.next_event() == "lost"
+            assert one.next_event() == "connected"
+            assert broker.pid == pid
+
+    def test_the_broker_goes_on_with_what_it_retains(self, broker):
+        with Watched(broker) as one:
+            one.client.publish("kept", "1", qos=1, retain=True).wait_for_publish(TIMEOUT)
+            broker.disconnect_clients()
+            assert one.next_event() == "lost"
+        with connected(broker) as client:
+            assert [message.topic for message in client.received_on("#")] == ["kept"]
+
+    def test_those_that_are_not_named_stay(self, broker):
+        with Watched(broker, client_id="one") as one, Watched(broker, client_id="two (2)") as two:
+            broker.disconnect_clients("two (2)")
+            assert two.next_event() == "lost"
+            assert two.next_event() == "connected"
+            assert one.has_been_left_alone()
+
+    def test_it_can_be_done_again_and_again(self, broker):
+        with Watched(broker, client_id="one") as one:
+            for _ in range(5):
+                broker.disconnect_clients("one")
+                assert [one.next_event(), one.next_event()] == ["lost", "connected"]
+
+    def test_one_that_watches_for_the_tests_is_spared_unless_it_is_named(self, broker):
+        observer_id = OBSERVER_ID_PREFIX + "1"
+        with Watched(broker, client_id=observer_id) as observer, Watched(broker) as one:
+            broker.disconnect_clients()
+            assert one.next_event() == "lost"
+            assert observer.has_been_left_alone()
+            broker.disconnect_clients(observer_id)
+            assert observer.next_event() == "lost"
+
+    def test_a_client_that_is_not_connected_is_named(self, broker):
+        with Watched(broker, client_id="one") as one:
+            with pytest.raises(BrokerError, match="no client two is connected"):
+                broker.disconnect_clients("one", "two")
+            assert one.next_event() == "lost"
+        with pytest.raises(BrokerError, match="no client one is connected"):
+            broker.disconnect_clients("one")
+
+    def test_a_broker_that_is_not_started_says_so(self):
+        with pytest.raises(BrokerError, match="call start"):
+            TestMQTTBroker().disconnect_clients()
+
+    def test_the_monitor_sees_the_will_and_nothing_twice(
+        self, test_mqtt_broker, mqtt_client, mqtt_monitor
+    ):
+        mqtt_client.publish("kept", "1", retain=True)
+        mqtt_monitor.wait_for("kept")
+        service = Watched(test_mqtt_broker)
+        service.client.will_set("service/status", "gone", qos=1)
+        with service:
+            test_mqtt_broker.disconnect_clients()
+            assert service.next_event() == "lost"
+            [will] = mqtt_monitor.wait_for("service/status")
+            assert will.payload == b"gone"
+            assert [message.topic for message in mqtt_monitor.messages] == [
+                "kept",
+                "service/status",
+            ]
+
+    @pytest.mark.parametrize("version", [mqtt.MQTTv311, mqtt.MQTTv5], ids=["3.1.1", "5"])
+    def test_a_session_that_is_to_be_kept_is_resumed(self, broker, version):
+        with Watched(broker, again_after=0.5, **_persistent(version)) as service:
+            service.client.subscribe("to/service", qos=1)
+            assert service.has_been_left_alone()
+            broker.disconnect_clients("service")
+            assert service.next_event() == "lost"
+            with connected(broker) as client:
+                client.publish("to/service", "meanwhile", qos=1).wait_for_publish(TIMEOUT)
+            assert service.next_event() == "connected"
+            assert service.messages.get(timeout=TIMEOUT).payload == b"meanwhile"
+
+    def test_a_client_in_another_process_is_cut_off_as_well(self, broker):
+        with _client_in_another_process(broker) as events:
+            broker.disconnect_clients("elsewhere")
+            assert next(events) == "lost\n"
+            assert next(events) == "connected\n"
+
+    def test_without_the_permission_to_trace_it_is_done_from_this_end(self):
+        result = _run_without_the_permission_to_trace(
+            """
+            from test_broker_faults import Watched, _client_in_another_process
+            from mqtt_test_broker import BrokerError, TestMQTTBroker
+
+            with TestMQTTBroker() as broker, Watched(broker, client_id="one") as one:
+                broker.disconnect_clients()
+                assert [one.next_event(), one.next_event()] == ["lost", "connected"]
+                broker.disconnect_clients("one")
+                assert [one.next_event(), one.next_event()] == ["lost", "connected"]
+                with _client_in_another_process(broker):
+                    try:
+                        broker.disconnect_clients("elsewhere")
+                    except BrokerError as error:
+                        print(error)
+            """
+        )
+        assert "others are out of reach" in result
+        assert "SYS_PTRACE" in result
+
+
+def _persistent(version):
+    if version == mqtt.MQTTv5:
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = 60
+        connect = {"clean_start": False, "properties": properties}
+        return {"client_id": "service", "protocol": version, "connect": connect}
+    return {"client_id": "service", "protocol": version, "clean_session": False}
+
+
+@contextlib.contextmanager
+def _client_in_another_process(broker):
+    code = """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        from test_broker_faults import Watched
+
+        class Address:
+            host, port = sys.argv[2], int(sys.argv[3])
+            get_security_params = dict
+
+        with Watched(Address(), client_id="elsewhere") as one:
+            print("ready", flush=True)
+            while True:
+                print(one.next_event(), flush=True)
+    """
+    tests = str(Path(__file__).parent)
+    command = [sys.executable, "-c", dedent(code), tests, broker.host, str(broker.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process.stdout
+        finally:
+            process.kill()
+
+
+def _run_without_the_permission_to_trace(code):
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("it takes root and setpriv to take a permission away")
+    command = ["setpriv", "--bounding-set", "-sys_ptrace", sys.executable, "-W", "error", "-c"]
+    path = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    run = subprocess.run(
+        [*command, path + dedent(code)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.usefixtures("few_plugins")
+class TestAfterwards:
+    """The next test finds the broker running and empty, and the shared connection made again."""
+
+    WIRING = """
+        from mqtt_test_broker import session_mqtt_broker, test_mqtt_broker
+        from shared_mqtt_pool import mqtt_client, mqtt_monitor, shared_mqtt_pool
+    """
+
+    @pytest.fixture
+    def repository(self, pytester):
+        repository = Repository(pytester, ["mqtt_test_broker", "shared_mqtt_pool"])
+        return repository.write("tests/conftest.py", self.WIRING)
+
+    @pytest.mark.parametrize(
+        "how", ["kill()", "stop()", "restart()", "pause()", "disconnect_clients()"]
+    )
+    def test_a_broker_that_a_test_broke(self, repository, how):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import pytest
+
+            PORTS = set()
+
+            @pytest.mark.parametrize("n", range(3))
+            def test_one(mqtt_client, mqtt_monitor, test_mqtt_broker, n):
+                mqtt_client.publish("kept", "1", qos=1, retain=True).wait_for_publish(5)
+                mqtt_monitor.wait_for("kept")
+                test_mqtt_broker.{how}
+
+            @pytest.mark.parametrize("n", range(3))
+            def test_two(mqtt_client, mqtt_monitor, test_mqtt_broker, shared_mqtt_pool, n):
+                PORTS.add(test_mqtt_broker.port)
+                assert len(PORTS) == 1
+                assert not shared_mqtt_pool.observer.retained
+                assert mqtt_monitor.messages == []
+                mqtt_client.publish("a", "1")
+                mqtt_monitor.wait_for("a")
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=6)
+
+    DEATH = """
+        import os, signal
+        import pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_before(mqtt_client, n): pass
+
+        def test_death(mqtt_client, test_mqtt_broker):
+            os.kill(test_mqtt_broker.pid, signal.SIGSEGV)
+            while test_mqtt_broker.is_running(): pass
+            {then}
+
+        @pytest.mark.parametrize("n", range(200))
+        def test_after(mqtt_client, mqtt_monitor, n):
+            mqtt_client.publish("a", "1")
+            mqtt_monitor.wait_for("a")
+    """
+
+    @pytest.mark.parametrize("then", ["pass", "assert False", "raise OSError"])
+    def test_a_sudden_death_is_one_failure_however_many_tests_follow(self, repository, then):
+        repository.write("tests/test_it.py", dedent(self.DEATH).format(then=then))
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=203, failed=1)
+        lines = [
+            "The broker died: mosquitto ended with status -11. That is SIGSEGV. The end of its*",
+            "*New client connected*",
+        ]
+        result.stdout.fnmatch_lines(lines)
+        assert result.stdout.str().count("The end of its log") == 1
+
+    def test_a_death_that_comes_with_the_teardown_is_an_error(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import os, signal
+            import pytest
+
+            @pytest.fixture
+            def killed_late(test_mqtt_broker):
+                yield
+                os.kill(test_mqtt_broker.pid, signal.SIGSEGV)
+                while test_mqtt_broker.is_running(): pass
+
+            def test_one(killed_late): pass
+            def test_two(test_mqtt_broker): assert test_mqtt_broker.answers()
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=2, errors=1)
+        assert result.stdout.str().count("The end of its log") == 1
+
+    def test_a_broker_that_cannot_be_started_again_is_tried_once(
+        self, repository, pytester, monkeypatch
+    ):
+        # A mosquitto that is replaced by something else while the tests run.
+        runs = pytester.path / "runs"
+        executable = pytester.path / "mosquitto"
+        executable.write_text(
+            f'#!/bin/sh\necho "$1" >>{runs}\n[ ! -e broken ] || exit 3\n'
+            f'exec {mqtt_test_broker.find_mosquitto()} "$@"\n'
+        )
+        executable.chmod(0o755)
+        repository.write(
+            "tests/test_it.py",
+            """
+            import pytest
+            def test_one(mqtt_client, test_mqtt_broker):
+                test_mqtt_broker.kill()
+                open("broken", "w").close()
+            @pytest.mark.parametrize("n", range(200))
+            def test_two(mqtt_client, n): pass
+            """,
+        )
+        monkeypatch.setenv("MQTT_TEST_MOSQUITTO", str(executable))
+        result = repository.run("-q")
+        result.assert_outcomes(passed=1, errors=200)
+        result.stdout.fnmatch_lines(["*ended with status 3 before it answered*"])
+        assert runs.read_text().split().count("-c") == 2
