@@ -210,6 +210,7 @@ class ServiceUnderTest:
             life.callback(self._clean_up)
             life.callback(background.stop)
             self._equip(background)
+            pool.barrier()  # until what it has subscribed to reaches it
             yield
         self.leaks += fix.stuck
 

@@ -117,6 +117,35 @@ class TestService:
         )
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    def test_hears_it_from_the_first_moment_on(self, repository):
+        """Though what it subscribes to in a callback waits there for the callback to end."""
+        connecting = """\
+            up, self.go_on = threading.Event(), threading.Event()
+            def on_connect(client, *args):
+                client.subscribe("sensor/#")
+                up.set()
+                self.go_on.wait(0.5)
+            self.client.on_connect = on_connect
+            self.client.connect("mqtt.example.invalid", 1883)
+            self.client.loop_start()
+            assert up.wait(5)
+"""
+        before, _, after = THERMOSTAT.partition("            self.client.connect(")
+        after = after.partition("self.client.loop_start()\n")[2]
+        repository.write("thermostat.py", before + connecting + after)
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    def test_it(mqtt_client, thermostat):
+        mqtt_client.publish("sensor/1", "21.5", qos=1).wait_for_publish(5)
+        thermostat.go_on.set()
+        deadline = time.monotonic() + 5
+        while thermostat.temperature is None: assert time.monotonic() < deadline
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_runs_a_task_and_gives_its_result(self, repository):
         repository.write(
             "tests/test_it.py",
