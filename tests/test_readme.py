@@ -1,30 +1,20 @@
 """README's examples are run as they are printed."""
 
 import re
-from pathlib import Path
+import shutil
 
 import pytest
-from helpers.drop_in import ALL_MODULES, SLOW_FIXTURE, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import (
+    ALL_MODULES,
+    SLOW_FIXTURE,
+    TESTS,
+    Repository,
+    few_plugins,  # noqa: F401
+)
 
-README = Path(__file__).resolve().parent.parent / "README.md"
+README = TESTS.parent / "README.md"
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
-
-THERMOSTAT = """
-    import os
-    from paho.mqtt.client import Client
-    from service import new_client
-
-    class Thermostat:
-        def __init__(self, config):
-            self.config = config
-            self._active = True
-            self.client = new_client("thermostat")
-            self.client.connect(os.environ["MQTT_HOST"], int(os.environ["MQTT_PORT"]))
-            self.client.loop_start()
-        def _poll_sensors(self): return "polled" if self._active else None
-        def shutdown(self): self._active = False
-"""
 
 
 def example(first_words):
@@ -61,17 +51,19 @@ def test_the_camera_detector(repository):
 
 
 def test_any_other_service(repository):
-    repository._pytester.mkpydir("thermostat")
-    repository.write("thermostat/service.py", THERMOSTAT)
-    config = "\nimport pytest\n@pytest.fixture\ndef config(): return {}\n"
-    write_plainly(repository, "tests/conftest.py", example("fast_thermostat") + config)
-    write_plainly(
-        repository,
-        "tests/test_it.py",
-        "import pytest\n@pytest.fixture\ndef thermostat(): raise AssertionError('slow')\n"
-        "def test_it(thermostat): assert thermostat.run_poll_once() == 'polled'\n",
-    )
-    repository.run("-W", "error").assert_outcomes(passed=1)
+    """The whole suite of the irrigation service runs on the dozen lines."""
+    shutil.copytree(TESTS / "helpers" / "irrigation", repository.tests.parent / "irrigation")
+    suite = (TESTS / "test_irrigation.py").read_text()
+    write_plainly(repository, "tests/test_it.py", suite.replace("helpers.irrigation", "irrigation"))
+    imports = example("from mqtt_test_broker import isolated_mqtt_broker")
+    write_plainly(repository, "tests/conftest.py", imports + example("fast_irrigation"))
+    result = repository.run("-W", "error")
+    assert result.ret == pytest.ExitCode.OK, result.outlines
+
+
+def test_they_are_the_lines_of_this_repository():
+    lines = example("fast_irrigation").partition("\n\n")[2]
+    assert lines in (TESTS / "conftest.py").read_text()
 
 
 def test_suites_without_fixtures(repository):

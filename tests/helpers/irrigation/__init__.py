@@ -1,0 +1,1 @@
+"""A garden irrigation service: another service than the camera detector, written another way."""
