@@ -38,6 +38,7 @@ import sys
 import threading
 import time
 import types
+import uuid
 import weakref
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -46,6 +47,8 @@ from typing import TYPE_CHECKING, Any, Callable
 
 import paho.mqtt.client as mqtt
 import pytest
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 if TYPE_CHECKING or not __package__:
@@ -89,9 +92,15 @@ HISTORY_LENGTH = 100_000
 BARRIER_TOPIC = "$barrier/"
 """Hidden from subscriptions to ``#``, as all topics that begin with a dollar are."""
 
+VISIBLE_BARRIER_TOPIC = f"mqtt-test-barrier/{uuid.uuid4().hex}/"
+"""For brokers that may not allow such topics."""
+
 LEAKS_ON_PURPOSE = "leaks_on_purpose"
 
 DEFAULT_PORTS = (1883, 8883)
+
+PREFIX_VARIABLES = ("MQTT_TOPIC_PREFIX", "MQTT_BASE_TOPIC", "MQTT_PREFIX")
+"""Environment variables by which services are often told where their topics begin."""
 
 PAHO_MODULE = "paho.mqtt.client"
 
@@ -349,7 +358,7 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
     deadline = _monotonic() + timeout
     stream = _duplicate_stream(client) if client.is_connected() else None
     with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
-        client.disconnect()
+        client.disconnect(properties=_properties_to_end_with(client))
         _write_if_nobody_else_does(client)
     _end_network_loop(client, deadline)
     _write_what_is_left(client, deadline)
@@ -358,6 +367,15 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
     if stream is not None:
         with stream:
             _wait_for_end(stream, deadline)
+
+
+def _properties_to_end_with(client: Any) -> Properties | None:
+    """Have the session end as well; its client id, chosen by the broker, may be unknown to us."""
+    if client._protocol != mqtt.MQTTv5:
+        return None
+    properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = 0
+    return properties
 
 
 def _silence(client: Any, callbacks: Sequence[str]) -> None:
@@ -426,6 +444,7 @@ class MQTTMessage:
     payload: bytes
     qos: int
     retain: bool
+    properties: Any = field(default=None, compare=False, repr=False)  # of MQTT 5, as paho has them
 
     def json(self) -> Any:
         """Return the payload decoded as JSON.
@@ -439,6 +458,14 @@ class MQTTMessage:
         flags = f"QoS {self.qos}, retained" if self.retain else f"QoS {self.qos}"
         payload = repr(self.payload[:80]) + ("..." if len(self.payload) > 80 else "")
         return f"{self.topic}: {payload} ({flags})"
+
+
+LEAST_REFUSAL = 0x80
+UNSUPPORTED_PROTOCOL = 0x84
+
+
+class _UnsupportedProtocolError(Exception):
+    """The broker does not speak MQTT 5."""
 
 
 class _ObservingClient(_RealClient):
@@ -459,22 +486,30 @@ class _ObservingClient(_RealClient):
 
 
 class _Observer:
-    """The shared connection: sees everything, knows what is retained, provides barriers."""
+    """The shared connection: sees everything, knows what is retained, provides barriers.
 
-    def __init__(self, endpoint: MQTTEndpoint) -> None:
+    On a broker that speaks MQTT 3.1.1 alone it learns what is retained by subscribing anew,
+    cannot tell whether a message that it sees was published as retained, and its barriers are
+    not hidden, since ``$`` topics may be forbidden there.
+    """
+
+    def __init__(self, endpoint: MQTTEndpoint, protocol: Any = mqtt.MQTTv5) -> None:
         self._endpoint = endpoint
+        self._speaks_mqtt_5 = protocol == mqtt.MQTTv5
+        self._barrier_topic = BARRIER_TOPIC if self._speaks_mqtt_5 else VISIBLE_BARRIER_TOPIC
+        self._refusal: Any = None
         self._changed = threading.Condition()
         self._history: deque[MQTTMessage] = deque(maxlen=HISTORY_LENGTH)
         self._seen = 0  # messages ever; the history ends with the last of them
         self._barriers: set[bytes] = set()
         self._tokens = itertools.count()
         self._subscribed = False
-        self._connections = 0
+        self._grants = 0  # of our subscription, by the broker
         self.retained: dict[str, MQTTMessage] = {}
         self._client = new_client(
             _ObservingClient,
             client_id=OBSERVER_ID_PREFIX + os.urandom(8).hex(),
-            protocol=mqtt.MQTTv5,
+            protocol=protocol,
             **_constructor_options(endpoint),
         )
         _admit(self._client, endpoint)
@@ -489,13 +524,14 @@ class _Observer:
 
         Raises:
             MQTTConnectionError: the broker refuses or does not answer.
+            _UnsupportedProtocolError: it does not speak the protocol.
         """
         try:
             self._client.connect(**self._endpoint.get_connection_params())
             self._client.loop_start()
             self._await_subscription()
             self.barrier()
-        except (OSError, MQTTConnectionError) as error:
+        except (OSError, MQTTConnectionError, _UnsupportedProtocolError) as error:
             self.close()
             if isinstance(error, OSError):
                 raise MQTTConnectionError(self._endpoint, error) from None
@@ -514,18 +550,40 @@ class _Observer:
         """Say whether the broker has granted our subscription on a connection that is open."""
         return self._subscribed
 
-    def _on_connect(self, client: mqtt.Client, *_args: Any) -> None:
+    def _on_connect(
+        self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, *_args: Any
+    ) -> None:
+        if reason == 0:
+            self._subscribe()
+        else:
+            self._refuse(reason)
+
+    def _subscribe(self) -> None:
         with self._changed:
+            self._refusal = None
             self.retained.clear()  # what is still retained comes with the subscription
+        if not self._speaks_mqtt_5:
+            self._client.subscribe("#", 2)
+            return
         # Without our own messages: what we clear a test's retained messages with.
         everything = SubscribeOptions(qos=2, noLocal=True, retainAsPublished=True)
         barriers = SubscribeOptions(qos=2)
-        client.subscribe([("#", everything), (BARRIER_TOPIC + "#", barriers)])
+        self._client.subscribe([("#", everything), (BARRIER_TOPIC + "#", barriers)])
 
-    def _on_subscribe(self, *_args: Any) -> None:
+    def _on_subscribe(
+        self, _client: mqtt.Client, _userdata: Any, _mid: int, reasons: Any, *_args: Any
+    ) -> None:
+        if any(_value_of(reason) >= LEAST_REFUSAL for reason in reasons):
+            self._refuse("it does not let this user subscribe to #, by which tests are watched")
+            return
         with self._changed:
             self._subscribed = True
-            self._connections += 1
+            self._grants += 1
+            self._changed.notify_all()
+
+    def _refuse(self, reason: Any) -> None:
+        with self._changed:
+            self._refusal = reason
             self._changed.notify_all()
 
     def _on_disconnect(self, *_args: Any) -> None:
@@ -535,19 +593,24 @@ class _Observer:
 
     def _on_message(self, _client: mqtt.Client, _userdata: Any, received: Any) -> None:
         with self._changed:
-            if received.topic.startswith(BARRIER_TOPIC):
+            if received.topic.startswith(self._barrier_topic):
                 self._barriers.add(received.payload)
             else:
                 self._note(
                     MQTTMessage(
-                        received.topic, received.payload, received.qos, bool(received.retain)
+                        received.topic,
+                        received.payload,
+                        received.qos,
+                        bool(received.retain),
+                        getattr(received, "properties", None),
                     )
                 )
             self._changed.notify_all()
 
     def _note(self, message: MQTTMessage) -> None:
-        self._history.append(message)
-        self._seen += 1
+        if self._speaks_mqtt_5 or not message.retain:  # else it was published before
+            self._history.append(message)
+            self._seen += 1
         if message.retain and message.payload:
             self.retained[message.topic] = message
         elif message.retain:
@@ -594,24 +657,30 @@ class _Observer:
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = next(self._tokens).to_bytes(8, "big")
-        packet = _publish_packet(client, BARRIER_TOPIC, token)
+        packet = _publish_packet(client, self._barrier_topic, token)
         client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
         _write_if_nobody_else_does(client)
         return token
 
     def _await_barriers(self, senders: dict[bytes, Any]) -> None:
         deadline = _monotonic() + TIMEOUT
-        connections = self._connections
+        grants = self._grants
         while not self._came_back(set(senders)):
             # What a broken connection has not brought to the broker will not come.
             senders = {t: c for t, c in senders.items() if c is self._client or _is_open(c)}
-            if self._connections != connections:  # ours was made anew: send it again
-                connections = self._connections
+            if self._grants != grants:  # our connection was made anew: send it again
+                grants = self._grants
                 senders = {t: c for t, c in senders.items() if c is not self._client}
                 senders[self._send_barrier(self._client)] = self._client
             if _monotonic() > deadline:
-                reason = f"a barrier did not come back within {TIMEOUT:g} s"
-                raise MQTTConnectionError(self._endpoint, reason)
+                raise MQTTConnectionError(self._endpoint, self._why_no_barrier())
+
+    def _why_no_barrier(self) -> str:
+        reason = f"a barrier did not come back within {TIMEOUT:g} s"
+        if self._endpoint.topic_prefix:  # a broker of others, who may control access to it
+            topics = f"'#' and '{self._barrier_topic}#'"
+            reason += f" (this user has to be allowed to publish to and read from {topics})"
+        return reason
 
     def _came_back(self, tokens: set[bytes]) -> bool:
         with self._changed:
@@ -620,11 +689,28 @@ class _Observer:
                 self._barriers -= tokens
             return complete
 
-    def _await_subscription(self) -> None:
+    def _await_subscription(self, grants_before: int = 0) -> None:
         with self._changed:
-            if not self._changed.wait_for(lambda: self._subscribed, TIMEOUT):
-                reason = f"no subscription was granted within {TIMEOUT:g} s"
+            self._changed.wait_for(lambda: self._grants > grants_before or self._refusal, TIMEOUT)
+            if _value_of(self._refusal) == UNSUPPORTED_PROTOCOL:
+                raise _UnsupportedProtocolError
+            if self._grants == grants_before:
+                reason = self._refusal or f"no subscription was granted within {TIMEOUT:g} s"
                 raise MQTTConnectionError(self._endpoint, reason)
+
+    def know_retained(self) -> dict[str, MQTTMessage]:
+        """Return what the broker retains, by topic, as far as it has been published here.
+
+        Raises:
+            MQTTConnectionError: the broker does not answer.
+        """
+        if not self._speaks_mqtt_5:
+            grants_before = self._grants
+            self._subscribe()
+            self._await_subscription(grants_before)
+            self.barrier()
+        with self._changed:
+            return dict(self.retained)
 
     def restore_retained(
         self,
@@ -641,6 +727,8 @@ class _Observer:
         Raises:
             MQTTConnectionError: the broker does not confirm it.
         """
+        if not self._speaks_mqtt_5:
+            self.know_retained()
         self.barrier(publishers, before=self._undo(wanted, only))
         if any(self._differences(wanted, only)):
             self.barrier(before=self._undo(wanted, only))
@@ -657,7 +745,13 @@ class _Observer:
             for topic in surplus:
                 del self.retained[topic]
         for message in overwritten:
-            self._client.publish(message.topic, message.payload, message.qos, retain=True)
+            self._client.publish(
+                message.topic,
+                message.payload,
+                message.qos,
+                retain=True,
+                properties=message.properties,
+            )
         return b"".join(_publish_packet(self._client, topic, retain=True) for topic in surplus)
 
     def _differences(
@@ -673,6 +767,11 @@ class _Observer:
             [message for message in overwritten if message.topic in only],
             [topic for topic in surplus if topic in only],
         )
+
+
+def _value_of(reason: Any) -> Any:
+    """Return the number of a reason, which is an object since paho 2 and with MQTT 5."""
+    return getattr(reason, "value", reason)
 
 
 def _is_open(client: Any) -> bool:
@@ -707,6 +806,10 @@ def _admit(client: Any, endpoint: MQTTEndpoint) -> None:
         client.tls_set_context(endpoint.ssl_context)
     client._ssl = endpoint.ssl_context is not None
     client._transport = "websockets" if endpoint.websockets else "tcp"
+    # On a broker that runs share, a fixed client id would throw out that of another run.
+    suffix = endpoint.client_id_suffix.encode()
+    if client._client_id and not client._client_id.endswith(suffix):
+        client._client_id += suffix
 
 
 # --- The pool ---------------------------------------------------------------------------------
@@ -756,6 +859,7 @@ class SharedMQTTPool(ClientScope):
         self.topics: set[str] = set()
         self.start_of_test: int | None = None
         self._observer: _Observer | None = None
+        self._protocol: Any = mqtt.MQTTv5
         self._life = contextlib.ExitStack()
         self._life.enter_context(self.active())
         self._life.callback(self._close_observer)
@@ -783,11 +887,15 @@ class SharedMQTTPool(ClientScope):
             return self._observer
 
     def _new_observer(self, predecessor: _Observer | None) -> _Observer:
-        observer = _Observer(self.endpoint)
+        observer = _Observer(self.endpoint, self._protocol)
         if predecessor is not None:
             predecessor.close()
             observer.continue_history_of(predecessor)
-        observer.connect()
+        try:
+            observer.connect()
+        except _UnsupportedProtocolError:
+            self._protocol = mqtt.MQTTv311
+            return self._new_observer(predecessor)
         return observer
 
     def acquire(self, **options: Any) -> mqtt.Client:
@@ -954,6 +1062,7 @@ class SharedMQTTPool(ClientScope):
 
 def _endpoint_from(params: Mapping[str, Any]) -> MQTTEndpoint:
     known = {"host", "port", "keepalive", "username", "password", "ssl_context", "transport"}
+    known |= {"client_id_suffix", "topic_prefix"}
     if not {"host", "port"} <= set(params) or not set(params) <= known:
         raise ValueError(
             f"connection_params has {sorted(params)}; it needs host and port, and may have "
@@ -966,6 +1075,8 @@ def _endpoint_from(params: Mapping[str, Any]) -> MQTTEndpoint:
         password=params.get("password"),
         ssl_context=params.get("ssl_context"),
         websockets=params.get("transport") == "websockets",
+        client_id_suffix=params.get("client_id_suffix", ""),
+        topic_prefix=params.get("topic_prefix", ""),
     )
     endpoint.keepalive = params.get("keepalive", MQTTEndpoint.keepalive)
     return endpoint
@@ -1099,12 +1210,27 @@ def _check_topic_filter(topic_filter: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_mqtt_pool(session_mqtt_broker: SessionBroker) -> Iterator[SharedMQTTPool]:
+def shared_mqtt_pool(
+    session_mqtt_broker: SessionBroker, pytestconfig: pytest.Config
+) -> Iterator[SharedMQTTPool]:
     """The pool of this session."""
     params = session_mqtt_broker.get_connection_params()
     security = session_mqtt_broker.get_security_params()
     with SharedMQTTPool({**params, **security}) as pool:
         yield pool
+    for line in _topics_that_runs_share(pool):
+        add_to_summary(pytestconfig, "topics that other test runs on this broker see", line)
+
+
+def _topics_that_runs_share(pool: SharedMQTTPool) -> Iterator[str]:
+    prefix = pool.endpoint.topic_prefix
+    outside = sorted(topic for topic in pool.topics if not topic.startswith(prefix))
+    if outside:
+        yield (
+            f"{len(outside)} outside of {prefix!r}, such as {', '.join(outside[:3])}. Have the "
+            f"service take its prefix from one of {', '.join(PREFIX_VARIABLES)}, which its fixture "
+            "sets; or unset MQTT_TEST_BROKER_URL to have a broker for each run."
+        )
 
 
 @pytest.fixture
@@ -1114,7 +1240,7 @@ def clean_mqtt_broker(
     """A broker that after the test retains what it did before, whoever published in between."""
     with errors_as_failures():
         shared_mqtt_pool.barrier()
-        retained_before = dict(shared_mqtt_pool.observer.retained)
+        retained_before = shared_mqtt_pool.observer.know_retained()
     shared_mqtt_pool.start_of_test = shared_mqtt_pool.observer.position
     yield shared_mqtt_pool
     shared_mqtt_pool.start_of_test = None
@@ -1153,10 +1279,19 @@ def mqtt_monitor(clean_mqtt_broker: SharedMQTTPool) -> MQTTMonitor:
     return MQTTMonitor(clean_mqtt_broker)
 
 
+@pytest.fixture(scope="session")
+def mqtt_topic_prefix(session_mqtt_broker: SessionBroker) -> str:
+    """What topics have to begin with on a broker that test runs share; else empty."""
+    return session_mqtt_broker.topic_prefix
+
+
 @pytest.fixture
-def mqtt_topic_factory(request: pytest.FixtureRequest) -> Callable[[str], str]:
+def mqtt_topic_factory(
+    request: pytest.FixtureRequest, mqtt_topic_prefix: str
+) -> Callable[[str], str]:
     """Makes topics that no other test uses: ``mqtt_topic_factory("status")``."""
-    prefix = f"test/{os.getpid()}/{next(_topic_numbers)}/{request.node.name}"
+    run = mqtt_topic_prefix or f"test/{os.getpid()}"
+    prefix = f"{run}/{next(_topic_numbers)}/{request.node.name}"
     for wildcard in "+#":
         prefix = prefix.replace(wildcard, "_")
     return lambda topic: f"{prefix}/{topic}"

@@ -1,4 +1,5 @@
 import gc
+import queue
 import socket
 import statistics
 import threading
@@ -12,6 +13,8 @@ from helpers.clients import connected, paho_client
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
 from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 from shared_mqtt_pool import MQTTConnectionError, MQTTMonitor, SharedMQTTPool
 
 NOWHERE = "192.0.2.1"  # an address that is reserved for documentation
@@ -28,13 +31,17 @@ class Inbox:
 
     def __init__(self, client):
         self._changed = threading.Condition()
-        self.topics = []
+        self.messages = []
         client.on_message = self._on_message
 
     def _on_message(self, _client, _userdata, message):
         with self._changed:
-            self.topics.append(message.topic)
+            self.messages.append(message)
             self._changed.notify_all()
+
+    @property
+    def topics(self):
+        return [message.topic for message in self.messages]
 
     def wait_for(self, topic):
         with self._changed:
@@ -130,6 +137,26 @@ class TestPool:
                     other.connect(NOWHERE, 9)
                     other.loop_start()
                     assert wait_until(other.is_connected)
+
+    def test_says_at_once_that_it_is_refused(self):
+        with TestMQTTBroker(username="me", password="right") as broker:
+            params = {**broker.get_connection_params(), "username": "me", "password": "wrong"}
+            refused = pytest.raises(MQTTConnectionError, match="Not authorized")
+            with SharedMQTTPool(params) as pool, refused:
+                assert pool.observer
+
+    def test_ends_a_session_whose_client_id_the_broker_has_chosen(self, session_mqtt_broker, pool):
+        lasting = Properties(PacketTypes.CONNECT)
+        lasting.SessionExpiryInterval = 600
+        connacks = queue.Queue()
+        with pool.lending():
+            client = paho_client(client_id="", protocol=mqtt.MQTTv5)
+            client.on_connect = lambda *args: connacks.put(args[-1])
+            client.connect("anywhere", properties=lasting)
+            client.loop_start()
+            chosen = connacks.get(timeout=10).AssignedClientIdentifier
+        with connected(session_mqtt_broker, client_id=chosen, clean_session=False) as successor:
+            assert not successor.session_present
 
     def test_survives_a_restart_of_the_broker(self):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
@@ -399,6 +426,22 @@ class TestCleanBroker:
             """,
         )
         repository.run("-W", "error").assert_outcomes(passed=2)
+
+    def test_what_was_retained_before_keeps_its_properties(self, pool):
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.UserProperty = ("made", "before")
+        clients = [pool.acquire(protocol=mqtt.MQTTv5) for _ in range(3)]
+        clients[0].publish("state", "before", 1, retain=True, properties=properties)
+        pool.barrier()
+        before = pool.observer.know_retained()
+        clients[1].publish("state", "after", 1, retain=True)
+        pool.restore_retained(before)
+        inbox = Inbox(clients[2])
+        subscribe(clients[2], "state")
+        inbox.wait_for("state")
+        assert inbox.messages[0].payload == b"before"
+        assert inbox.messages[0].properties.UserProperty == [("made", "before")]
+        pool.restore_retained({})
 
     def test_topics_are_not_shared(self, repository):
         repository.write(

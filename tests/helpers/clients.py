@@ -21,12 +21,18 @@ class PlainClient:
         self._changed = threading.Condition()
         self._messages: list[mqtt.MQTTMessage] = []
         self._subscribed = threading.Event()
-        client.on_connect = lambda *_args: self._answered.set()
+        client.on_connect = self._on_connect
         client.on_subscribe = lambda *_args: self._subscribed.set()
         client.on_message = self._on_message
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
+
+    def _on_connect(self, _client: Any, _userdata: Any, flags: Any, *_args: Any) -> None:
+        # A dictionary in paho 1.6, an object in 2.x.
+        present = flags["session present"] if isinstance(flags, dict) else flags.session_present
+        self.session_present = bool(present)
+        self._answered.set()
 
     def _on_message(self, _client: Any, _userdata: Any, message: mqtt.MQTTMessage) -> None:
         with self._changed:
