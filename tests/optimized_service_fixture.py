@@ -688,8 +688,10 @@ def _marker_of(value: Any) -> Any:
 
 def function_of(fixture: Any) -> Callable[..., Any]:
     """Return the function that a fixture was made of (since pytest 8.4, and before)."""
-    function = getattr(fixture, "_fixture_function", None)
-    return function or fixture.__pytest_wrapped__.obj  # type: ignore[no-any-return]
+    function = getattr(fixture, "_fixture_function", None) or fixture.__pytest_wrapped__.obj
+    if isinstance(function, (classmethod, staticmethod)):
+        return function.__get__(None, object)  # type: ignore[no-any-return]
+    return function  # type: ignore[no-any-return]
 
 
 def _parameters_of(fixture: Any) -> list[str]:

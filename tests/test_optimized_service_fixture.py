@@ -607,6 +607,23 @@ class TestOverride:
         repository.write("tests/test_it.py", slow + self.TEST)
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    @pytest.mark.skipif(pytest.version_tuple < (8, 4), reason="pytest refuses them itself")
+    @pytest.mark.parametrize("kind", ["classmethod", "staticmethod"])
+    def test_methods_that_need_no_instance(self, repository, kind):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import pytest
+
+            class TestIt:
+                @pytest.fixture(scope="class")
+                @{kind}
+                def thermostat(*args): raise AssertionError("slow")
+                def test_it(self, thermostat): assert thermostat.room == "kitchen"
+            """.replace("*args", "cls" if kind == "classmethod" else ""),
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_what_is_no_fixture_is_left_alone(self, repository):
         repository.write(
             "tests/test_it.py",
