@@ -49,7 +49,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
@@ -234,6 +234,8 @@ class MQTTEndpoint:
         password: str | None = None,
         ssl_context: ssl.SSLContext | None = None,
         websockets: bool = False,
+        client_id_suffix: str = "",
+        topic_prefix: str = "",
     ) -> None:
         self.host = host
         self.port = port
@@ -241,6 +243,8 @@ class MQTTEndpoint:
         self.password = None if password is None else _Password(password)
         self.ssl_context = ssl_context
         self.websockets = websockets
+        self.client_id_suffix = client_id_suffix
+        self.topic_prefix = topic_prefix
 
     def get_connection_params(self) -> dict[str, Any]:
         """Return ``host``, ``port`` and ``keepalive`` (seconds), for ``client.connect(**...)``."""
@@ -250,7 +254,8 @@ class MQTTEndpoint:
         """Return what a client has to set before it connects; empty for a plain open broker.
 
         The keys are ``username`` and ``password`` (for ``username_pw_set``), ``ssl_context``
-        (for ``tls_set_context``) and ``transport`` (for the constructor).
+        (for ``tls_set_context``) and ``transport`` (for the constructor); on a broker that others
+        use too, ``client_id_suffix`` and ``topic_prefix``, which keep this run apart.
         """
         params: dict[str, Any] = {}
         if self.username is not None:
@@ -259,6 +264,8 @@ class MQTTEndpoint:
             params["ssl_context"] = self.ssl_context
         if self.websockets:
             params["transport"] = "websockets"
+        if self.topic_prefix:
+            params.update(client_id_suffix=self.client_id_suffix, topic_prefix=self.topic_prefix)
         return params
 
     def answers(self, timeout: float = 1.0, client_id: str = "") -> bool:
@@ -528,7 +535,6 @@ class TestMQTTBroker(MQTTEndpoint):
             if self._guardian is None:
                 self._guardian = _Guardian(folder.path)
             self._process = self._spawn(executable, config)
-            folder.note_process(self._process.pid)
             self.wait_for_ready(START_TIMEOUT)
             self._refuse_old_version(executable)
             on_failure.pop_all()
@@ -890,10 +896,6 @@ class _Folder:
         self.path, self._lock = _make_locked_folder()
         _left_to_parent.add(self)
 
-    def note_process(self, pid: int) -> None:
-        """Note whom to kill where this folder is left behind."""
-        _write_private(self.path / "pid", str(pid))
-
     def check_space(self) -> None:
         """Raise OSError where nothing can be written any more."""
         probe = self.path / "probe"
@@ -950,7 +952,8 @@ def _remove_if_abandoned(path: Path) -> None:
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        subprocess.run(["/bin/sh", "-c", CLEAN_UP, "sh", str(path)], check=False)
+        command = ["/bin/sh", "-c", CLEAN_UP, "sh", str(path)]
+        subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
     except BlockingIOError:
         return  # its process is alive
     finally:
@@ -1028,25 +1031,31 @@ class _Certificates:
 # --- The end of our process -------------------------------------------------------------------
 
 CLEAN_UP = """
-pid=$(cat "$1/pid") && {
-    command=$(tr '\\0' ' ' <"/proc/$pid/cmdline" || ps -o args= -p "$pid")
-    case $command in *"$1/"*) kill -KILL "$pid" ;; esac
-} 2>/dev/null
+rm -rf "$1"
+for process in /proc/[0-9]*; do
+    read -r command <"$process/cmdline"
+    case $command in *"$1/mosquitto.conf") kill -KILL "${process#/proc/}" ;; esac
+done
+[ -d /proc/self ] || pkill -KILL -f "$1/mosquitto.conf"
 rm -rf "$1"
 """
-"""Kills the mosquitto of a folder, unless another process has its number by now; in sh."""
+"""Removes a folder, and kills its mosquitto, in sh.
+
+The folder goes first: a mosquitto that is just being started does not find its configuration. One
+that has found it is known by its command line, and not by a number that may be another's by now.
+"""
 
 
 class _Guardian:
     """A shell that kills mosquitto and removes its folder when we are gone, whatever killed us.
 
     It waits on a pipe whose other end only we hold. The kernel closes that end with our death,
-    SIGKILL included, which mosquitto itself would survive. It starts before mosquitto, which
-    has to find its folder, so that there is no moment at which our death goes unnoticed.
+    SIGKILL included, which mosquitto itself would survive. It starts before mosquitto, so that
+    there is no moment at which our death goes unnoticed.
     """
 
     def __init__(self, folder: Path) -> None:
-        script = f"read -r _ || {{ {CLEAN_UP} }} 2>/dev/null"
+        script = f"read -r _ && exit\n{CLEAN_UP}"
         self._shell = subprocess.Popen(
             ["/bin/sh", "-c", script, "mqtt-test-broker-guardian", str(folder)],
             stdin=subprocess.PIPE,
@@ -1140,9 +1149,15 @@ def _descriptors_of_ours() -> Iterator[int]:
 
 
 class ExternalMQTTBroker(MQTTEndpoint):
-    """A broker that runs already and belongs to somebody else; from ``MQTT_TEST_BROKER_URL``."""
+    """A broker that runs already and belongs to somebody else; from ``MQTT_TEST_BROKER_URL``.
+
+    The URL is ``mqtt://[user:password@]host[:port]`` or ``mqtts://...``, with these options:
+    ``?cafile=PATH`` names the certificate authority of the broker, ``certfile`` and ``keyfile``
+    the certificate of the client; ``topic_prefix`` is what the topics of all runs begin with.
+    """
 
     DEFAULT_PORTS: Mapping[str, int] = {"mqtt": 1883, "mqtts": 8883}
+    OPTIONS = ("cafile", "certfile", "keyfile", "topic_prefix")
 
     pid = None
     log = ""
@@ -1158,13 +1173,27 @@ class ExternalMQTTBroker(MQTTEndpoint):
                 "MQTT_TEST_BROKER_URL is not of the form mqtt://[user:password@]host[:port] "
                 "or mqtts://... ."
             )
-        secure = parts.scheme == "mqtts"
+        try:
+            port = parts.port or self.DEFAULT_PORTS[parts.scheme]
+        except ValueError:
+            raise BrokerError("the port in MQTT_TEST_BROKER_URL is none.") from None
+        options = dict(parse_qsl(parts.query))
+        unknown = sorted(set(options) - set(self.OPTIONS))
+        if unknown:
+            raise BrokerError(
+                f"MQTT_TEST_BROKER_URL has the options {', '.join(unknown)}; "
+                f"it may have {', '.join(self.OPTIONS)}."
+            )
+        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(4).hex()
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         super().__init__(
             parts.hostname,
-            parts.port or self.DEFAULT_PORTS[parts.scheme],
+            port,
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
-            ssl_context=ssl.create_default_context() if secure else None,
+            ssl_context=_client_context(options) if parts.scheme == "mqtts" else None,
+            client_id_suffix=f"-{run[:8]}-{worker}",
+            topic_prefix=f"{options.get('topic_prefix', 'mqtt-test')}/{run[:8]}/{worker}",
         )
 
     def log_since(self, _position: int) -> str:
@@ -1221,6 +1250,21 @@ class ExternalMQTTBroker(MQTTEndpoint):
             BrokerError: always.
         """
         self._refuse()
+
+
+def _client_context(options: Mapping[str, str]) -> ssl.SSLContext:
+    """Make what verifies the broker, and shows it our certificate where the URL names one."""
+    __tracebackhide__ = True
+    try:
+        context = ssl.create_default_context(cafile=options.get("cafile"))
+        if "certfile" in options:
+            context.load_cert_chain(options["certfile"], options.get("keyfile"))
+    except OSError as error:
+        raise BrokerError(
+            "the certificates that MQTT_TEST_BROKER_URL names in cafile, certfile or keyfile "
+            f"cannot be read: {error.strerror or error}."
+        ) from None
+    return context
 
 
 # Evaluated at run time, on every Python: the alias is for annotations in users' suites as well.
