@@ -1334,41 +1334,57 @@ def redirected_mqtt_clients(
 
 
 class _PromptClients(ClientScope):
-    """Remembers, for every client, which test or fixture made it."""
+    """Ends the clients that a test leaves running, and names the test; a plugin while in use."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._made_in: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
         self._of_the_test: list[Any] = []
+        self._wider_fixtures: list[str] = []
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator[None]:
+        """Take part in the life of clients, fixtures and tests."""
+        self._config.pluginmanager.register(self)
+        with super().active():
+            yield
+            self._end(list(self._made_in))
+        self._config.pluginmanager.unregister(self)
 
     def created(self, client: mqtt.Client) -> None:
         """Note *client*; one that a fixture of a wider scope makes outlives the test."""
         self._made_in[client] = os.environ.get("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
-        if not _wider_fixtures:
+        if not self._wider_fixtures:
             self._of_the_test.append(client)
 
-    def end_those_of_the_test(self) -> None:
-        """Stop and name the clients of a test that still run after it."""
-        clients, self._of_the_test = self._of_the_test, []
-        for client in clients:
-            self._end_if_running(client)
-
-    def let_those_of_the_test_run(self) -> None:
-        """Have nothing to do with the clients of a test that leaks on purpose."""
-        for client in self._of_the_test:
-            self._made_in.pop(client, None)
-        self._of_the_test = []
-
-    def end_all(self) -> None:
-        """Stop and name all clients that still run."""
-        self._of_the_test = []
-        for client in list(self._made_in):
-            self._end_if_running(client)
-
-    def _end_if_running(self, client: Any) -> None:
-        thread = client._thread
-        if thread is None or not thread.is_alive():
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """Know while a fixture wider than a test is set up; ``setUpClass`` is one to pytest."""
+        if fixturedef.scope == "function":
+            yield
             return
+        self._wider_fixtures.append(fixturedef.argname)
+        yield
+        self._wider_fixtures.pop()
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        """Stop what the test left running, once its own fixtures are through."""
+        yield
+        clients, self._of_the_test = self._of_the_test, []
+        if leaks_on_purpose(item):
+            for client in clients:
+                self._made_in.pop(client, None)
+        else:
+            self._end(clients)
+
+    def _end(self, clients: Iterable[Any]) -> None:
+        for client in clients:
+            thread = client._thread
+            if thread is not None and thread.is_alive():
+                self._end_and_name(client)
+
+    def _end_and_name(self, client: Any) -> None:
         name = client._client_id.decode() or "without a client id"
         line = (
             f"{self._made_in[client]}: client {name}: call disconnect() and loop_stop(), "
@@ -1381,43 +1397,11 @@ class _PromptClients(ClientScope):
         add_to_summary(self._config, "MQTT clients left running (stopped)", line)
 
 
-_wider_fixtures: list[str] = []
-_prompt_clients = pytest.StashKey[_PromptClients]()
-
-
 @pytest.fixture(scope="session")
-def prompt_mqtt_clients(request: pytest.FixtureRequest) -> Iterator[None]:
+def prompt_mqtt_clients(pytestconfig: pytest.Config) -> Iterator[None]:
     """Network loops end at once when stopped; clients left running are stopped and named."""
-    scope = _PromptClients(request.config)
-    request.config.stash[_prompt_clients] = scope
-    with scope.active():
+    with _PromptClients(pytestconfig).active():
         yield
-        scope.end_all()
-    del request.config.stash[_prompt_clients]
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
-    """Know while a fixture wider than a test is set up; ``setUpClass`` is one to pytest."""
-    if fixturedef.scope == "function":
-        yield
-        return
-    _wider_fixtures.append(fixturedef.argname)
-    yield
-    _wider_fixtures.pop()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Stop what the test left running, once its own fixtures are through."""
-    yield
-    scope = item.config.stash.get(_prompt_clients, None)
-    if scope is None:
-        return
-    if leaks_on_purpose(item):
-        scope.let_those_of_the_test_run()
-    else:
-        scope.end_those_of_the_test()
 
 
 def pytest_configure(config: pytest.Config) -> None:
