@@ -495,8 +495,11 @@ class TestMQTTBroker(MQTTEndpoint):
             self.port = reservation.getsockname()[1]
             self._reservation = weakref.finalize(self, reservation.close)
 
-    def start(self) -> None:
-        """Start mosquitto and return when it answers; at once where it is running already.
+    def start(self) -> TestMQTTBroker:
+        """Start mosquitto and return this broker when it answers; at once where it runs already.
+
+        ``broker = TestMQTTBroker(port=1883).start()`` takes the place of a ``Popen`` of mosquitto
+        and of the wait behind it.
 
         Raises:
             BrokerError: no binary, a port in use, a broker that does not start; with the end
@@ -505,7 +508,7 @@ class TestMQTTBroker(MQTTEndpoint):
         __tracebackhide__ = True
         if self.is_running():
             self.resume()  # a test may have left it paused
-            return
+            return self
         executable = find_mosquitto(self._executable)
         for attempts_left in reversed(range(START_ATTEMPTS)):
             try:
@@ -520,6 +523,7 @@ class TestMQTTBroker(MQTTEndpoint):
                 self.port = 0
         self._port_is_known = True
         self._end_is_known = False
+        return self
 
     def _start_once(self, executable: str) -> None:
         __tracebackhide__ = True
@@ -608,6 +612,26 @@ class TestMQTTBroker(MQTTEndpoint):
             if _monotonic() > deadline:
                 raise self._start_error(f"does not answer a CONNECT within {timeout:g} s")
         return True
+
+    # What a helper's callers expect of the `Popen` that it used to return, besides `kill`
+
+    def terminate(self) -> None:
+        """Stop mosquitto, like ``stop``."""
+        self.stop()
+
+    def poll(self) -> int | None:
+        """Return None while mosquitto runs, and then its exit status; 0 where it was stopped."""
+        return self._process.poll() if self._process else 0
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return mosquitto's exit status once it has ended, and clean up; 0 where it was stopped.
+
+        Raises:
+            subprocess.TimeoutExpired: it runs on for *timeout* seconds.
+        """
+        status = self._process.wait(timeout) if self._process else 0
+        self.stop()
+        return status
 
     # Faults
 

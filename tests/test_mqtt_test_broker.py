@@ -56,6 +56,18 @@ class TestLife:
         broker.start()
         assert broker.pid == pid
 
+    def test_it_takes_the_place_of_a_process(self, temporary_folder):
+        broker = TestMQTTBroker().start()
+        assert broker.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            broker.wait(0)
+        broker.terminate()
+        assert (broker.poll(), broker.wait()) == (0, 0)
+        assert broker.start().start() is broker
+        broker.kill()
+        assert (broker.poll(), broker.wait()) == (-signal.SIGKILL, -signal.SIGKILL)
+        assert list(temporary_folder.iterdir()) == []
+
     def test_stopping_leaves_nothing(self, temporary_folder):
         broker = TestMQTTBroker()
         broker.start()

@@ -506,6 +506,33 @@ class TestSuitesWithoutFixtures:
 
     """
 
+    def test_the_address_of_a_broker_that_the_tests_start_means_that_one(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        import pytest
+        from mqtt_test_broker import TestMQTTBroker
+
+        PORTS = []
+
+        @pytest.fixture(scope="session")
+        def redirected_mqtt_ports(): return PORTS
+
+        def test_it():
+            with TestMQTTBroker() as own:
+                PORTS.append(own.port)
+                client = connect(new_client("visitor"), "localhost", own.port)
+                assert "as visitor" in own.log
+                client.disconnect()
+                client.loop_stop()
+            client = connect(new_client(), "localhost", own.port)  # there is none any more
+            client.disconnect()
+            client.loop_stop()
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_unittest_classes_with_a_hard_coded_broker(self, repository):
         repository.write(
             "tests/test_it.py",

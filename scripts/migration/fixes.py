@@ -1,4 +1,4 @@
-"""Rewrites the waits whose replacement is certain, and leaves every other byte as it is.
+"""Rewrites what has a certain replacement, and leaves every other byte as it is.
 
 Needs libcst::
 
@@ -8,6 +8,7 @@ Needs libcst::
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
@@ -16,9 +17,10 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from .findings import Rewrite, read_source, rewrites
+from .wiring import with_block
 
 _Loop = Union[cst.While, cst.For]
-_Replacement = Union[cst.BaseStatement, cst.FlattenSentinel[cst.BaseStatement]]
+_Replacement = Union[cst.BaseStatement, cst.FlattenSentinel[cst.BaseStatement], cst.RemovalSentinel]
 _BOM = "\ufeff"
 
 
@@ -37,7 +39,11 @@ def fixed_sources(repo: Path) -> dict[Path, str]:
 
 def _rewritten(text: str, planned: Sequence[Rewrite]) -> str:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
-    return wrapper.visit(_Rewriter(planned)).code
+    code = wrapper.visit(_Rewriter(planned)).code
+    wanted = sorted({rewrite.imported for rewrite in planned if rewrite.imported})
+    present = set(map(ast.unparse, ast.parse(text).body))
+    missing = "".join(f"{line}\n" for line in wanted if line not in present)
+    return with_block(code, missing) if missing else code
 
 
 class _Rewriter(cst.CSTTransformer):
@@ -52,10 +58,12 @@ class _Rewriter(cst.CSTTransformer):
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
     ) -> _Replacement:
-        """Replace a sleep; the comment behind it stays, on the last line of what is new."""
+        """Replace a statement; the comment behind it stays, on the last line of what is new."""
         statements = self._statements_for(original_node)
-        if not statements:
+        if statements is None:
             return updated_node
+        if not statements:
+            return cst.RemoveFromParent()
         new = [_parsed(statement) for statement in statements]
         new[0] = new[0].with_changes(leading_lines=updated_node.leading_lines)
         new[-1] = new[-1].with_changes(trailing_whitespace=updated_node.trailing_whitespace)
@@ -78,9 +86,9 @@ class _Rewriter(cst.CSTTransformer):
         new[0] = new[0].with_changes(leading_lines=[*updated_node.leading_lines, *inner])
         return cst.FlattenSentinel(new)
 
-    def _statements_for(self, node: cst.CSTNode) -> tuple[str, ...]:
+    def _statements_for(self, node: cst.CSTNode) -> tuple[str, ...] | None:
         line = self.get_metadata(PositionProvider, node).start.line
-        return self._planned.get(line, ())
+        return self._planned.get(line)
 
 
 def _parsed(statement: str) -> cst.SimpleStatementLine:

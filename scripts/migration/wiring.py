@@ -170,7 +170,7 @@ def _wired_conftest(repository: Repository, option: Option, run: PytestRun) -> C
     block = "".join(_block(repository, option, run, tree))
     if not block:
         return Change(repository.conftest, old, old)
-    new = _with_block(text, block)
+    new = with_block(text, block)
     _parse(new, repository.conftest)
     return Change(repository.conftest, old, encode_like(old or b"", new))
 
@@ -248,7 +248,7 @@ def _names_bound_in(tree: ast.Module) -> set[str]:
     return names
 
 
-def _with_block(text: str, block: str) -> str:
+def with_block(text: str, block: str) -> str:
     """Put *block* where imports may begin."""
     lines = io.StringIO(text).readlines()  # with their line ends
     place = _first_place(lines, ast.parse(text))

@@ -23,6 +23,7 @@ from .imports import check_imports
 from .leftovers import find_leftovers
 from .makers import check_makers
 from .sources import OUR_MODULES, read_source
+from .starts import find_starts
 from .suite import Suite
 from .waits import check_waits, find_waits
 
@@ -63,10 +64,13 @@ def commented_leftovers(repo: Path) -> list[Finding]:
 
 
 def rewrites(repo: Path) -> dict[Path, list[Rewrite]]:
-    """Return the waits whose replacement is certain, by the files that they are in."""
+    """Return what can be replaced for certain, by the files that it is in."""
     suite = Suite(repo)
     planned = {
-        module.path: [wait.rewrite for wait in find_waits(suite, module) if wait.rewrite]
+        module.path: [
+            *(wait.rewrite for wait in find_waits(suite, module) if wait.rewrite),
+            *(rewrite for start in find_starts(suite, module) for rewrite in start.rewrites),
+        ]
         for module in suite.modules
     }
     return {path: some for path, some in planned.items() if some}

@@ -87,19 +87,12 @@ class Rewriter:
         is_sync = isinstance(self._function.node, ast.FunctionDef)
         if not is_sync or self._wait.helper or not self._module.is_rewritable:
             raise _NotCertainError
-        if not self._stands_alone(statement) or not self._looks:
+        if not self._module.stands_alone(statement) or not self._looks:
             raise _NotCertainError
         if isinstance(statement, LOOPS):
             self._check_loop(statement)
         elif not isinstance(statement, ast.Expr) or len(list(calls_in(statement))) > 1:
             raise _NotCertainError
-
-    def _stands_alone(self, statement: ast.stmt) -> bool:
-        """Say whether nothing else is on its lines but a comment."""
-        first = self._module.lines[statement.lineno - 1].encode()
-        last = self._module.lines[(statement.end_lineno or 0) - 1].encode()
-        before, after = first[: statement.col_offset], last[statement.end_col_offset :].strip()
-        return not before.strip() and (not after or after.startswith(b"#"))
 
     def _check_loop(self, loop: ast.While | ast.For | ast.AsyncFor) -> None:
         """Raise unless the loop does nothing but look at the service and sleep."""

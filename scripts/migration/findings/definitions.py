@@ -22,10 +22,11 @@ class Definitions:
         self._parsed: dict[Path, Module | None] = {}
         self.unreadable: list[Finding] = []
         self.modules: list[Module] = []
+        self.ours: list[Module] = []
         for path in filter(is_of_the_tests, self._files.values()):
             module = self._parse(path)
-            if module is not None and not self._is_ours(module):
-                self.modules.append(module)
+            if module is not None:
+                (self.ours if self._is_ours(module) else self.modules).append(module)
         self._named: dict[tuple[str, Path], Module | None] = {}
         self._calls: dict[ast.Call, list[Function]] = {}
 
@@ -50,6 +51,10 @@ class Definitions:
     def _is_ours(module: Module) -> bool:
         text = "\n".join(module.lines)
         return module.path.stem in OUR_MODULES and bool(SIGN_OF_OURS.search(text))
+
+    def has_file(self, path: Path) -> bool:
+        """Say whether there is such a Python file."""
+        return path in self._files.values()
 
     def _module_named(self, dotted: str, near: Path) -> Module | None:
         """Find a file by the end of its path: nobody knows what `sys.path` will be."""

@@ -22,7 +22,10 @@ class Finding:
 
 
 class Rewrite(NamedTuple):
-    """A wait that can be replaced for certain: the statement that begins at *line*."""
+    """What can be replaced for certain: the statement that begins at *line*."""
 
     line: int
     statements: tuple[str, ...]
+    """What takes its place, perhaps nothing."""
+    imported: str = ""
+    """The import that these statements need."""

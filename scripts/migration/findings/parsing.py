@@ -13,6 +13,7 @@ from .sources import OUR_MODULES
 
 FunctionNode = Union[ast.FunctionDef, ast.AsyncFunctionDef]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
 LOOPS = (ast.While, ast.For, ast.AsyncFor)
 _MQTT_PACKAGES = {"paho", "aiomqtt", "asyncio_mqtt", "gmqtt", "hbmqtt", "amqtt", "flask_mqtt"}
 MQTT_CLIENTS = {
@@ -56,6 +57,13 @@ class Module:
         """Return its function of this name, or the method of a class of its."""
         found = (f for f in self.functions if f.name == name and f.owner is owner)
         return next(found, None)
+
+    def stands_alone(self, statement: ast.stmt) -> bool:
+        """Say whether nothing else is on the lines of *statement* but a comment."""
+        first = self.lines[statement.lineno - 1].encode()
+        last = self.lines[(statement.end_lineno or 0) - 1].encode()
+        before, after = first[: statement.col_offset], last[statement.end_col_offset :].strip()
+        return not before.strip() and (not after or after.startswith(b"#"))
 
     def resolve(self, node: ast.expr) -> str:
         """Return the dotted name that an expression is, in terms of what is imported."""
@@ -164,10 +172,17 @@ class Function:
 def walk_own(node: ast.AST) -> Iterator[ast.AST]:
     """Walk the code that runs when *node* runs: the functions that it defines run later."""
     yield node
-    if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+    if isinstance(node, DEFINITIONS):
         return
     for child in ast.iter_child_nodes(node):
         yield from walk_own(child)
+
+
+def blocks_in(statement: ast.AST) -> list[list[ast.stmt]]:
+    """Return the blocks of a compound statement."""
+    parts = [statement, *getattr(statement, "handlers", []), *getattr(statement, "cases", [])]
+    fields = ("body", "orelse", "finalbody")
+    return [block for part in parts for name in fields if (block := getattr(part, name, None))]
 
 
 def keyword_value(node: ast.expr, name: str) -> ast.expr | None:

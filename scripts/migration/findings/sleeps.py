@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .finding import Rewrite
-from .parsing import LOOPS, Function, called_name, unparsed, walk_own
+from .parsing import LOOPS, Function, blocks_in, called_name, unparsed, walk_own
 from .suite import Suite
 
-_SLEEPS = {f"{library}.sleep" for library in ("time", "asyncio", "trio", "anyio", "gevent")}
+SLEEPS = {f"{library}.sleep" for library in ("time", "asyncio", "trio", "anyio", "gevent")}
 _LOOKS = re.compile(r"_?(assert|check|verify|expect|wait_for)\w*")
 EXPLICIT = re.compile(r"\btest_run_\w+_once\b")
 
@@ -40,21 +40,14 @@ def waits_in(suite: Suite, function: Function, block: list[ast.stmt]) -> Iterato
     """Yield the innermost statements that wait: a loop if it polls, else the sleep in it."""
     for index, statement in enumerate(block):
         sleeps = [n for n in walk_own(statement) if _is_sleep(suite, function, n)]
-        inner_blocks = _blocks_in(statement)
+        inner_blocks = blocks_in(statement)
         if sleeps and (not inner_blocks or _polls(statement)):
             sleep = next(n for n in sleeps if isinstance(n, ast.Call))
-            is_helper = function.module.resolve(sleep.func) not in _SLEEPS
+            is_helper = function.module.resolve(sleep.func) not in SLEEPS
             yield Wait(function, block, index, sleep, f"{unparsed(sleep.func)}()" * is_helper)
         elif sleeps:
             for inner in inner_blocks:
                 yield from waits_in(suite, function, inner)
-
-
-def _blocks_in(statement: ast.stmt) -> list[list[ast.stmt]]:
-    """Return the blocks of a compound statement."""
-    parts = [statement, *getattr(statement, "handlers", []), *getattr(statement, "cases", [])]
-    fields = ("body", "orelse", "finalbody")
-    return [block for part in parts for name in fields if (block := getattr(part, name, None))]
 
 
 def _polls(statement: ast.stmt) -> bool:
@@ -70,13 +63,13 @@ def _leaves(statement: ast.stmt) -> bool:
         return True
     if isinstance(statement, LOOPS):
         return False
-    return any(_leaves(inner) for block in _blocks_in(statement) for inner in block)
+    return any(_leaves(inner) for block in blocks_in(statement) for inner in block)
 
 
 def _is_sleep(suite: Suite, function: Function, node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
-    if function.module.resolve(node.func) in _SLEEPS:
+    if function.module.resolve(node.func) in SLEEPS:
         # A sleep of no time lets others run, and waits for nothing.
         return not (node.args and isinstance(node.args[0], ast.Constant) and not node.args[0].value)
     helpers = suite.called(function, node)
@@ -95,7 +88,7 @@ def _sleeps_somewhere(suite: Suite, helper: Function) -> bool:
 def _search_sleep(suite: Suite, helper: Function) -> bool:
     if helper.is_test or any(map(_is_explicit, helper.own_nodes)):
         return False
-    if any(helper.module.resolve(call.func) in _SLEEPS for call in helper.calls):
+    if any(helper.module.resolve(call.func) in SLEEPS for call in helper.calls):
         return True
     called = (inner for call in helper.calls for inner in suite.called(helper, call))
     return any(_sleeps_somewhere(suite, inner) for inner in called)

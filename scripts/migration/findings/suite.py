@@ -91,14 +91,20 @@ class Suite(Definitions):
     def _is_broker(self, function: Function, call: ast.Call) -> bool:
         name = function.module.resolve(call.func)
         if _STARTERS.fullmatch(name):
-            words = [unparsed(node) for node in (*call.args, *(k.value for k in call.keywords))]
-            return any(BROKER_BINARY.search(word) for word in self._with_values(function, words))
+            return self.starts_process(function, call)
         last = name.rpartition(".")[2]
         if name in ("amqtt.broker.Broker", "hbmqtt.broker.Broker"):
             return True
         # A class that the tests define themselves is known by what it does.
         is_class = last[:1].isupper() and not self.called(function, call)
         return is_class and bool(_BROKER_CLASS.fullmatch(last))
+
+    def starts_process(self, function: Function, call: ast.Call) -> bool:
+        """Say whether *call* starts the process of a broker."""
+        words = [unparsed(node) for node in (*call.args, *(k.value for k in call.keywords))]
+        is_starter = _STARTERS.fullmatch(function.module.resolve(call.func))
+        named = (BROKER_BINARY.search(word) for word in self._with_values(function, words))
+        return bool(is_starter) and any(named)
 
     @staticmethod
     def _with_values(function: Function, words: Sequence[str]) -> Iterator[str]:
