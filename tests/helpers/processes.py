@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -40,3 +42,28 @@ def is_alive(pid: int) -> bool:
     except FileNotFoundError:  # it has gone meanwhile, or this system has no /proc
         return not Path("/proc/self").exists()
     return state != "Z"
+
+
+def processes_with(mark: str) -> list[str]:
+    """List the processes that have NAME=VALUE in the environment that they were started with."""
+    if not Path("/proc/self").exists():
+        return _processes_shown_with(mark)
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+            if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                command = (folder / "cmdline").read_text().replace("\0", " ")
+                found.append(f"{folder.name} {command}")
+    return found
+
+
+def _processes_shown_with(mark: str) -> list[str]:
+    shown = subprocess.run(
+        ["ps", "axeww", "-o", "pid=,command="],  # e: the environment, behind the command
+        env={"PATH": os.environ.get("PATH", os.defpath)},  # not the mark, which we may have
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = map(str.split, shown.stdout.splitlines())
+    return [" ".join(words[:2]) for words in lines if mark in words]
