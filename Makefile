@@ -6,7 +6,7 @@ PYTHON ?= python3
 # mosquitto to use, which the tests read from the environment.
 SETUP = MQTT_TEST_MOSQUITTO=$$($(PYTHON) scripts/setup) && export MQTT_TEST_MOSQUITTO
 
-.PHONY: help setup test demo bench lint format clean
+.PHONY: help setup test matrix demo bench lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -17,6 +17,9 @@ setup: ## make the environment: .venv, and a mosquitto if there is none
 
 test: ## run all tests; ARGS="-k foo" goes to pytest
 	@$(SETUP) && .venv/bin/pytest $(ARGS)
+
+matrix: ## run a user's repository with every Python, pytest, paho-mqtt, layout and plugin
+	@$(SETUP) && .venv/bin/nox $(ARGS)
 
 demo: ## time a slow suite before and after, side by side
 	@$(SETUP) && .venv/bin/python scripts/verify_speedup.py $(ARGS)
@@ -34,5 +37,5 @@ format: setup ## rewrite the code in its format, and fix what can be fixed
 	.venv/bin/ruff format
 
 clean: ## remove the environment and the caches
-	rm -rf .venv .mosquitto .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .mosquitto .nox .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find scripts tests -name __pycache__ -prune -exec rm -rf {} +
