@@ -10,7 +10,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from textwrap import dedent
+from textwrap import dedent, indent
 from typing import NamedTuple
 from unittest import mock
 
@@ -1100,6 +1100,21 @@ def test_fix_replaces_a_broker_started_by_hand(by_hand, package):
     assert run.returncode == 0, run.stdout
     assert not any("starts-broker" in found.kind for found in scan(user.root))
     assert user.data("fix", "--dry-run")["changes"] == []
+
+
+@NEEDS_LIBCST
+def test_fix_does_what_the_readme_shows(user):
+    readme = (ROOT / "README.md").read_text()
+    [example] = [text for text in readme.split("```") if "subprocess.Popen" in text]
+    before, after = example.removeprefix("python\n").replace("  # before", "").split("\n\n")
+    after = after.replace("  # after", "").strip()
+    begin = "import subprocess\nimport time\n\n\ndef start_broker(port):\n"
+    body = indent(before, "    ")
+    user.write("tests/test_detect.py", f"{begin}{body}\n    return broker\n")
+    user.wire(3)
+    user.migrate("fix")
+    start = user.read("tests/test_detect.py").partition("def start_broker(port):\n")[2]
+    assert start == f"    {after}\n    return broker\n"
 
 
 @pytest.mark.parametrize(

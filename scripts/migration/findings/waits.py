@@ -15,6 +15,9 @@ _NO_WAIT_FOR_A_BROKER = (
     "the fixture test_mqtt_broker (session_mqtt_broker in a wider scope): it answers when the "
     "test begins"
 )
+_NO_WAIT_BEHIND_A_START = (
+    "no wait: TestMQTTBroker(...).start(), in place of the process, returns when it answers"
+)
 _NO_WAIT_IN_A_FIXTURE = (
     "no wait: override_fixture(name, service_fixture(...)) connects the service, runs its tasks "
     "when a test says so, and ends what it started"
@@ -63,7 +66,8 @@ def _suggestion(suite: Suite, wait: Wait) -> str:
             f"for one of them; for a message, {_NO_WAIT_FOR_A_MESSAGE}"
         )
     if suite.starts_broker(function):
-        return _NO_WAIT_FOR_A_BROKER
+        has_fixtures = function.fixture_scope or function.is_test
+        return _NO_WAIT_FOR_A_BROKER if has_fixtures else _NO_WAIT_BEHIND_A_START
     if function.fixture_scope or function.name in SET_UP | SET_UP_ONCE:
         return _NO_WAIT_IN_A_FIXTURE
     return _NO_WAIT_FOR_A_MESSAGE
