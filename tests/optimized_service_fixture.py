@@ -690,7 +690,7 @@ def function_of(fixture: Any) -> Callable[..., Any]:
     """Return the function that a fixture was made of (since pytest 8.4, and before)."""
     function = getattr(fixture, "_fixture_function", None) or fixture.__pytest_wrapped__.obj
     if isinstance(function, (classmethod, staticmethod)):
-        return function.__get__(None, object)  # type: ignore[no-any-return]
+        return function.__get__(None, object)
     return function  # type: ignore[no-any-return]
 
 
