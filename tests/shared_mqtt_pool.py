@@ -32,6 +32,7 @@ import importlib.machinery
 import itertools
 import json
 import os
+import queue
 import select
 import socket
 import sys
@@ -88,6 +89,9 @@ LOOK_INTERVAL = 0.05
 
 HISTORY_LENGTH = 100_000
 """Messages that the monitor keeps; of more it keeps the latest and says so."""
+
+HISTORY_SIZE = 64 * 1024 * 1024
+"""Bytes of payload that it keeps at most, and the latest message, however large."""
 
 BARRIER_TOPIC = "$barrier/"
 """Hidden from subscriptions to ``#``, as all topics that begin with a dollar are."""
@@ -464,6 +468,35 @@ LEAST_REFUSAL = 0x80
 UNSUPPORTED_PROTOCOL = 0x84
 
 
+class _History:
+    """The latest messages, and how many there have been."""
+
+    def __init__(self) -> None:
+        self._messages: deque[MQTTMessage] = deque()
+        self._size = 0
+        self.position = 0  # where it ends at present: after so many messages
+
+    def append(self, message: MQTTMessage) -> None:
+        """Add *message*, and forget the oldest where there are too many or too large ones."""
+        self._messages.append(message)
+        self._size += len(message.payload)
+        self.position += 1
+        while len(self._messages) > 1 and self._is_too_much():
+            self._size -= len(self._messages.popleft().payload)
+
+    def _is_too_much(self) -> bool:
+        return len(self._messages) > HISTORY_LENGTH or self._size > HISTORY_SIZE
+
+    def since(self, position: int) -> list[MQTTMessage]:
+        """Return the messages from *position* on, as far as they were kept."""
+        latest = itertools.islice(reversed(self._messages), self.position - position)
+        return list(latest)[::-1]
+
+    def dropped_since(self, position: int) -> int:
+        """Return how many messages from *position* on were not kept."""
+        return max(0, self.position - position - len(self._messages))
+
+
 class _UnsupportedProtocolError(Exception):
     """The broker does not speak MQTT 5."""
 
@@ -497,10 +530,10 @@ class _Observer:
         self._endpoint = endpoint
         self._speaks_mqtt_5 = protocol == mqtt.MQTTv5
         self._barrier_topic = BARRIER_TOPIC if self._speaks_mqtt_5 else VISIBLE_BARRIER_TOPIC
-        self._refusal: Any = None
+        self._refusal: str | None = None
+        self._is_unsupported = False
         self._changed = threading.Condition()
-        self._history: deque[MQTTMessage] = deque(maxlen=HISTORY_LENGTH)
-        self._seen = 0  # messages ever; the history ends with the last of them
+        self._history = _History()
         self._barriers: set[bytes] = set()
         self._tokens = itertools.count()
         self._subscribed = False
@@ -539,7 +572,7 @@ class _Observer:
 
     def continue_history_of(self, predecessor: _Observer) -> None:
         """Keep what *predecessor* saw: monitors have noted positions in its history."""
-        self._history, self._seen = predecessor._history, predecessor._seen
+        self._history = predecessor._history
 
     def close(self) -> None:
         """Disconnect."""
@@ -556,7 +589,7 @@ class _Observer:
         if reason == 0:
             self._subscribe()
         else:
-            self._refuse(reason)
+            self._refuse(_text_of(reason), unsupported=_value_of(reason) == UNSUPPORTED_PROTOCOL)
 
     def _subscribe(self) -> None:
         with self._changed:
@@ -581,9 +614,10 @@ class _Observer:
             self._grants += 1
             self._changed.notify_all()
 
-    def _refuse(self, reason: Any) -> None:
+    def _refuse(self, reason: str, *, unsupported: bool = False) -> None:
         with self._changed:
             self._refusal = reason
+            self._is_unsupported = unsupported
             self._changed.notify_all()
 
     def _on_disconnect(self, *_args: Any) -> None:
@@ -610,7 +644,6 @@ class _Observer:
     def _note(self, message: MQTTMessage) -> None:
         if self._speaks_mqtt_5 or not message.retain:  # else it was published before
             self._history.append(message)
-            self._seen += 1
         if message.retain and message.payload:
             self.retained[message.topic] = message
         elif message.retain:
@@ -619,23 +652,23 @@ class _Observer:
     @property
     def position(self) -> int:
         """Where the history ends at present."""
-        return self._seen
+        return self._history.position
 
     def since(self, position: int) -> list[MQTTMessage]:
         """Return the messages from *position* on, as far as they were kept."""
         with self._changed:
-            count = min(self._seen - position, len(self._history))
-            return list(itertools.islice(self._history, len(self._history) - count, None))
+            return self._history.since(position)
 
     def dropped_since(self, position: int) -> int:
         """Return how many messages from *position* on were not kept."""
-        return max(0, self._seen - position - len(self._history))
+        with self._changed:
+            return self._history.dropped_since(position)
 
     def wait_until_more(self, position: int, deadline: float) -> bool:
         """Wait for the history to go beyond *position*; False where it does not in time."""
         with self._changed:
             timeout = max(0.0, deadline - _monotonic())
-            return self._changed.wait_for(lambda: self._seen > position, timeout)
+            return self._changed.wait_for(lambda: self.position > position, timeout)
 
     def barrier(self, publishers: Sequence[Any] = (), *, before: bytes = b"") -> None:
         """Return when everything that was published before this call has arrived here.
@@ -664,8 +697,11 @@ class _Observer:
 
     def _await_barriers(self, senders: dict[bytes, Any]) -> None:
         deadline = _monotonic() + TIMEOUT
-        grants = self._grants
+        grants, position = self._grants, self.position
         while not self._came_back(set(senders)):
+            if self.position != position:  # a flood is before it, which takes its time
+                position = self.position
+                deadline = _monotonic() + TIMEOUT
             # What a broken connection has not brought to the broker will not come.
             senders = {t: c for t, c in senders.items() if c is self._client or _is_open(c)}
             if self._grants != grants:  # our connection was made anew: send it again
@@ -692,7 +728,7 @@ class _Observer:
     def _await_subscription(self, grants_before: int = 0) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._grants > grants_before or self._refusal, TIMEOUT)
-            if _value_of(self._refusal) == UNSUPPORTED_PROTOCOL:
+            if self._is_unsupported:
                 raise _UnsupportedProtocolError
             if self._grants == grants_before:
                 reason = self._refusal or f"no subscription was granted within {TIMEOUT:g} s"
@@ -772,6 +808,10 @@ class _Observer:
 def _value_of(reason: Any) -> Any:
     """Return the number of a reason, which is an object since paho 2 and with MQTT 5."""
     return getattr(reason, "value", reason)
+
+
+def _text_of(reason: Any) -> str:
+    return mqtt.connack_string(reason) if isinstance(reason, int) else str(reason)
 
 
 def _is_open(client: Any) -> bool:
@@ -909,18 +949,22 @@ class SharedMQTTPool(ClientScope):
         """
         self._require_open()
         client = new_client(**{**_constructor_options(self.endpoint), **options})
-        answered = threading.Event()
-        client.on_connect = lambda *_args: answered.set()
+        answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        client.on_connect = lambda *args: answers.put(args[3])
         self._lend(client)
         try:
             client.connect(**self.endpoint.get_connection_params())
             client.loop_start()
-            if not answered.wait(TIMEOUT) or not client.is_connected():
-                raise MQTTConnectionError(self.endpoint, "the CONNECT was not accepted")
+            reason = answers.get(timeout=TIMEOUT)
+            if reason != 0:
+                raise MQTTConnectionError(self.endpoint, _text_of(reason))
         except BaseException as error:
             self.release(client)
             if isinstance(error, OSError):
                 raise MQTTConnectionError(self.endpoint, error) from None
+            if isinstance(error, queue.Empty):
+                reason = f"no CONNACK within {TIMEOUT:g} s"
+                raise MQTTConnectionError(self.endpoint, reason) from None
             raise
         client.on_connect = None
         return client
@@ -1117,8 +1161,20 @@ class MQTTMonitor:
 
     @property
     def messages(self) -> list[MQTTMessage]:
-        """What has arrived so far, in order."""
+        """What has arrived so far, in order; the latest, where it was too much to keep."""
         return self._pool.observer.since(self._start)
+
+    @property
+    def dropped(self) -> int:
+        """How many earlier messages were not kept."""
+        return self._pool.observer.dropped_since(self._start)
+
+    def describe_dropped(self) -> str:
+        """Say how many messages were not kept, and why."""
+        return (
+            f"{self.dropped} earlier messages were not kept. The monitor keeps {HISTORY_LENGTH} "
+            f"messages and {HISTORY_SIZE} bytes of payload: call mqtt_monitor.clear() in between."
+        )
 
     def wait_for(
         self,
@@ -1167,6 +1223,11 @@ class MQTTMonitor:
         _check_topic_filter(topic_filter)
         self._pool.barrier()
         found = [m for m in self.messages if _matches(m, topic_filter, None)]
+        if self.dropped:
+            pytest.fail(
+                f"Whether nothing was published on {topic_filter!r} cannot be told: "
+                f"{self.describe_dropped()}"
+            )
         if found:
             listing = "\n".join(f"  {message}" for message in found)
             pytest.fail(f"Nothing was to be published on {topic_filter!r}, but was:\n{listing}")
@@ -1177,8 +1238,7 @@ class MQTTMonitor:
         self._start = self._pool.observer.position
 
     def _arrived(self) -> str:
-        messages = self.messages
-        dropped = self._pool.observer.dropped_since(self._start)
+        messages, dropped = self.messages, self.dropped
         if not messages:
             return "Nothing was published at all."
         lines = [f"  {message}" for message in messages[-20:]]
@@ -1274,9 +1334,15 @@ def mqtt_client(mqtt_client_factory: Callable[..., mqtt.Client]) -> mqtt.Client:
 
 
 @pytest.fixture
-def mqtt_monitor(clean_mqtt_broker: SharedMQTTPool) -> MQTTMonitor:
+def mqtt_monitor(
+    request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool
+) -> Iterator[MQTTMonitor]:
     """What is published in this test."""
-    return MQTTMonitor(clean_mqtt_broker)
+    monitor = MQTTMonitor(clean_mqtt_broker)
+    yield monitor
+    if monitor.dropped:
+        line = f"{request.node.nodeid}: {monitor.describe_dropped()}"
+        add_to_summary(request.config, "messages that mqtt_monitor did not keep", line)
 
 
 @pytest.fixture(scope="session")

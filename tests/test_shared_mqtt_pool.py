@@ -145,6 +145,14 @@ class TestPool:
             with SharedMQTTPool(params) as pool, refused:
                 assert pool.observer
 
+    def test_says_at_once_that_a_client_is_refused(self):
+        with TestMQTTBroker(username="me", password="right") as broker:
+            params = {**broker.get_connection_params(), "username": "me", "password": "wrong"}
+            with SharedMQTTPool(params) as pool:
+                with pytest.raises(MQTTConnectionError, match=r"[Nn]ot authori[sz]ed"):
+                    pool.acquire()
+                assert pool.ref_count == 0
+
     def test_ends_a_session_whose_client_id_the_broker_has_chosen(self, session_mqtt_broker, pool):
         lasting = Properties(PacketTypes.CONNECT)
         lasting.SessionExpiryInterval = 600

@@ -1,0 +1,214 @@
+"""Floods, large payloads and many clients: nothing blocks, and what is kept is bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from mqtt_test_broker import TestMQTTBroker, mqtt_length, mqtt_string
+from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
+
+MEGABYTE = 1024 * 1024
+CLEAN_SESSION = 0x02
+
+FLOOD = """
+import socket, sys
+sys.path.insert(0, {tests!r})
+from test_heavy_traffic import connect, publish
+connection = connect(int(sys.argv[1]), "flood")
+thousand = publish("flood", b"x" * 100) * 1000
+for _ in range(int(sys.argv[2])):
+    connection.sendall(thousand)
+connection.sendall(publish("flood/end", b"") + b"\\xe0\\x00")
+while connection.recv(65536):
+    pass
+"""
+
+
+def connect(port: int, client_id: str) -> socket.socket:
+    """Connect without paho, whose network loop cannot look at more than a thousand sockets."""
+    connection = socket.create_connection(("127.0.0.1", port), 10)
+    body = mqtt_string("MQTT") + bytes([4, CLEAN_SESSION]) + struct.pack("!H", 0)
+    body += mqtt_string(client_id)
+    connection.sendall(b"\x10" + mqtt_length(len(body)) + body)
+    assert connection.recv(4, socket.MSG_WAITALL) == b"\x20\x02\x00\x00"
+    return connection
+
+
+def publish(topic: str, payload: bytes) -> bytes:
+    body = mqtt_string(topic) + payload
+    return b"\x30" + mqtt_length(len(body)) + body
+
+
+@contextlib.contextmanager
+def in_another_process(script: str, *arguments: int) -> Iterator[subprocess.Popen[bytes]]:
+    script = script.format(tests=str(Path(__file__).parent))
+    command = [sys.executable, "-c", script, *map(str, arguments)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def broker() -> Iterator[TestMQTTBroker]:
+    with TestMQTTBroker(config_lines=["log_type all"]) as broker:
+        yield broker
+
+
+@pytest.fixture
+def pool(broker: TestMQTTBroker) -> Iterator[SharedMQTTPool]:
+    with SharedMQTTPool(broker.get_connection_params()) as pool:
+        yield pool
+
+
+def test_a_flood_is_counted_to_the_last_message(
+    broker: TestMQTTBroker, pool: SharedMQTTPool
+) -> None:
+    monitor = MQTTMonitor(pool)
+    with in_another_process(FLOOD, broker.port, 20) as process:
+        monitor.wait_for("flood/end", timeout=60)
+        assert process.wait(10) == 0
+    assert len(monitor.messages) == 20_001
+    assert broker.log.count("Received PUBLISH from flood") == 20_001
+
+
+def test_a_barrier_waits_as_long_as_what_is_before_it_goes_on_arriving(
+    pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 1.0)
+    monitor = MQTTMonitor(pool)
+    on_message = pool.observer._client.on_message
+    assert on_message is not None
+
+    def in_its_own_time(*args: Any) -> None:
+        threading.Event().wait(0.01)
+        on_message(*args)
+
+    pool.observer._client.on_message = in_its_own_time
+    client = pool.acquire()
+    for number in range(200):  # two seconds
+        client.publish("flood", str(number))
+    pool.barrier()
+    assert len(monitor.messages) == 200
+
+
+def test_loans_come_and_go_in_a_flood(broker: TestMQTTBroker, pool: SharedMQTTPool) -> None:
+    with in_another_process(FLOOD, broker.port, 1000) as process:
+        MQTTMonitor(pool).wait_for("flood", timeout=60)
+        for _ in range(20):
+            client = pool.acquire()
+            arrived = threading.Event()
+            client.on_message = lambda *_args, arrived=arrived: arrived.set()  # type: ignore[misc]
+            client.subscribe("flood/#")
+            assert arrived.wait(10), "the flood does not reach a loan"
+            pool.release(client)
+        assert process.poll() is None, "the flood was over before the last loan was"
+
+
+def test_payloads_of_megabytes_go_there_and_back(pool: SharedMQTTPool) -> None:
+    publisher, subscriber = pool.acquire(), pool.acquire()
+    arrived: list[Any] = []
+    granted, complete = threading.Event(), threading.Event()
+
+    def on_message(_client: Any, _userdata: Any, message: Any) -> None:
+        arrived.append(message)
+        if len(arrived) == 3:
+            complete.set()
+
+    subscriber.on_message = on_message
+    subscriber.on_subscribe = lambda *_args: granted.set()
+    subscriber.subscribe("large/#", 2)
+    assert granted.wait(10), "no SUBACK"
+    for qos in range(3):
+        publisher.publish(f"large/{qos}", bytes([qos]) * 8 * MEGABYTE, qos, retain=True)
+    assert complete.wait(30), f"only {len(arrived)} of 3 arrived"
+    for message in arrived:
+        assert message.payload == bytes([message.qos]) * 8 * MEGABYTE
+    assert len(pool.observer.know_retained()) == 3
+    pool.restore_retained({})
+    assert pool.observer.know_retained() == {}
+
+
+def test_the_monitor_keeps_so_many_bytes_and_no_more(
+    pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared_mqtt_pool.HISTORY_SIZE", 3 * MEGABYTE)
+    monitor = MQTTMonitor(pool)
+    client = pool.acquire()
+    for number in range(10):
+        client.publish(f"large/{number}", bytes(MEGABYTE), 1)
+    client.publish("larger/than/all", bytes(4 * MEGABYTE), 1)
+    monitor.wait_for("larger/than/all")
+    assert [message.topic for message in monitor.messages] == ["larger/than/all"]
+    assert monitor.dropped == 10
+    with pytest.raises(pytest.fail.Exception, match="cannot be told: 10 earlier messages were not"):
+        monitor.assert_none("small/#")
+    monitor.clear()
+    monitor.assert_none("small/#")
+
+
+def test_what_the_monitor_did_not_keep_is_in_the_summary(
+    pytester: pytest.Pytester,
+    few_plugins: None,  # noqa: F811
+) -> None:
+    repository = Repository(pytester, ["mqtt_test_broker", "shared_mqtt_pool"])
+    repository.write(
+        "tests/conftest.py",
+        """
+        import shared_mqtt_pool
+        from shared_mqtt_pool import mqtt_client, mqtt_monitor
+
+        shared_mqtt_pool.HISTORY_LENGTH = 10
+        """,
+    )
+    repository.write(
+        "tests/test_it.py",
+        """
+        def test_it(mqtt_client, mqtt_monitor):
+            for number in range(30):
+                mqtt_client.publish("n", str(number), 1)
+            mqtt_monitor.wait_for("n", where=lambda message: message.payload == b"29")
+        """,
+    )
+    result = repository.run()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(
+        ["*messages that mqtt_monitor did not keep*", "*::test_it: 20 earlier messages were not*"]
+    )
+
+
+THOUSAND_CLIENTS = """
+import sys
+sys.path.insert(0, {tests!r})
+from test_heavy_traffic import connect, publish
+connections = [connect(int(sys.argv[1]), f"client-{{number}}") for number in range(1000)]
+for number, connection in enumerate(connections):
+    connection.sendall(publish(f"hello/{{number}}", b""))
+sys.stdin.read()
+"""
+
+
+def test_a_thousand_clients_are_served(broker: TestMQTTBroker, pool: SharedMQTTPool) -> None:
+    monitor = MQTTMonitor(pool)
+    with in_another_process(THOUSAND_CLIENTS, broker.port):
+        assert len(monitor.wait_for("hello/+", count=1000, timeout=60)) == 1000
+        assert pool.acquire().is_connected()
+
+
+def test_two_hundred_loans_at_a_time_leave_nothing(pool: SharedMQTTPool) -> None:
+    threads_before = threading.active_count()
+    for client in [pool.acquire() for _ in range(200)]:
+        pool.release(client)
+    assert pool.ref_count == 0
+    assert threading.active_count() == threads_before
