@@ -782,8 +782,8 @@ class TestMQTTBroker(MQTTEndpoint):
             self._earlier_log = self.log
             self._folder.remove()
             self._folder = None
-        if not self._port_is_chosen:
-            self._release_port()  # one that we chose stays ours: whoever knows it may come back
+        if not (self._port_is_chosen and self._port_is_known):
+            self._release_port()  # one that clients have from us stays ours: they may come back
 
     def _release_port(self) -> None:
         if self._reservation is not None:
