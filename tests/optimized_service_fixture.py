@@ -44,11 +44,11 @@ import pytest
 if TYPE_CHECKING or not __package__:
     from concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
     from mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
-    from shared_mqtt_pool import SharedMQTTPool, leaks_on_purpose
+    from shared_mqtt_pool import PREFIX_VARIABLES, SharedMQTTPool, leaks_on_purpose
 else:
     from .concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
     from .mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
-    from .shared_mqtt_pool import SharedMQTTPool, leaks_on_purpose
+    from .shared_mqtt_pool import PREFIX_VARIABLES, SharedMQTTPool, leaks_on_purpose
 
 Names = Union[str, Sequence[str]]
 
@@ -210,7 +210,7 @@ class ServiceUnderTest:
             life.callback(self._clean_up)
             life.callback(background.stop)
             self._equip(background)
-            pool.barrier()  # until what it has subscribed to reaches it
+            pool.await_subscriptions(lending)
             yield
         self.leaks += fix.stuck
 
@@ -312,6 +312,8 @@ def _environment_for(endpoint: MQTTEndpoint) -> Iterator[None]:
             patch.setenv(name, endpoint.host)
         for name in PORT_VARIABLES:
             patch.setenv(name, str(endpoint.port))
+        for name in PREFIX_VARIABLES if endpoint.topic_prefix else ():
+            patch.setenv(name, endpoint.topic_prefix)
         yield
 
 

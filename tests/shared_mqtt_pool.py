@@ -687,6 +687,14 @@ class _Observer:
         senders[self._send_barrier(self._client, before)] = self._client
         self._await_barriers(senders)
 
+    def barrier_through(self, clients: Iterable[Any]) -> None:
+        """Return when the broker has done what *clients* have asked for before this call.
+
+        Raises:
+            MQTTConnectionError: a barrier did not come back.
+        """
+        self._await_barriers({self._send_barrier(client): client for client in clients})
+
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = next(self._tokens).to_bytes(8, "big")
@@ -1026,6 +1034,14 @@ class SharedMQTTPool(ClientScope):
             MQTTConnectionError: the broker does not answer.
         """
         self.observer.barrier(self._publishers())
+
+    def await_subscriptions(self, lending: Lending) -> None:
+        """Return when the subscriptions of the clients that were lent are in force.
+
+        Raises:
+            MQTTConnectionError: the broker does not answer.
+        """
+        self.observer.barrier_through(c for c in lending.clients if c.is_connected())
 
     def restore_retained(
         self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None = None
