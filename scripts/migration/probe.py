@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ WATCHED = ("camera_detector", "fix_concurrent_futures", "prompt_mqtt_clients")
 
 
 def _tell(**news: Any) -> None:
-    with open(os.environ[REPORT], "a", encoding="utf-8") as file:  # noqa: PTH123
+    with Path(os.environ[REPORT]).open("a", encoding="utf-8") as file:
         file.write(json.dumps(news) + "\n")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -93,7 +92,7 @@ def _words_of(call: ast.Call) -> Sequence[ast.expr]:
     if isinstance(command, (ast.List, ast.Tuple)):
         return command.elts
     if isinstance(command, ast.Constant) and isinstance(command.value, str):
-        return [ast.Constant(word) for word in shlex.split(command.value)]
+        return [ast.Constant(word) for word in command.value.split()]
     return []
 
 
