@@ -2,62 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
-import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
-from mqtt_test_broker import TestMQTTBroker, mqtt_length, mqtt_string
+from helpers.raw_clients import crowd, flood, in_another_process
+from mqtt_test_broker import TestMQTTBroker
 from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
 
 MEGABYTE = 1024 * 1024
-CLEAN_SESSION = 0x02
-
-FLOOD = """
-import socket, sys
-sys.path.insert(0, {tests!r})
-from test_heavy_traffic import connect, publish
-connection = connect(int(sys.argv[1]), "flood")
-thousand = publish("flood", b"x" * 100) * 1000
-for _ in range(int(sys.argv[2])):
-    connection.sendall(thousand)
-connection.sendall(publish("flood/end", b"") + b"\\xe0\\x00")
-while connection.recv(65536):
-    pass
-"""
-
-
-def connect(port: int, client_id: str) -> socket.socket:
-    """Connect without paho, whose network loop cannot look at more than a thousand sockets."""
-    connection = socket.create_connection(("127.0.0.1", port), 10)
-    body = mqtt_string("MQTT") + bytes([4, CLEAN_SESSION]) + struct.pack("!H", 0)
-    body += mqtt_string(client_id)
-    connection.sendall(b"\x10" + mqtt_length(len(body)) + body)
-    assert connection.recv(4, socket.MSG_WAITALL) == b"\x20\x02\x00\x00"
-    return connection
-
-
-def publish(topic: str, payload: bytes) -> bytes:
-    body = mqtt_string(topic) + payload
-    return b"\x30" + mqtt_length(len(body)) + body
-
-
-@contextlib.contextmanager
-def in_another_process(script: str, *arguments: int) -> Iterator[subprocess.Popen[bytes]]:
-    script = script.format(tests=str(Path(__file__).parent))
-    command = [sys.executable, "-c", script, *map(str, arguments)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
 
 
 @pytest.fixture
@@ -76,7 +31,7 @@ def test_a_flood_is_counted_to_the_last_message(
     broker: TestMQTTBroker, pool: SharedMQTTPool
 ) -> None:
     monitor = MQTTMonitor(pool)
-    with in_another_process(FLOOD, broker.port, 20) as process:
+    with in_another_process(flood, broker.port, 20) as process:
         monitor.wait_for("flood/end", timeout=60)
         assert process.wait(10) == 0
     assert len(monitor.messages) == 20_001
@@ -104,7 +59,7 @@ def test_a_barrier_waits_as_long_as_what_is_before_it_goes_on_arriving(
 
 
 def test_loans_come_and_go_in_a_flood(broker: TestMQTTBroker, pool: SharedMQTTPool) -> None:
-    with in_another_process(FLOOD, broker.port, 1000) as process:
+    with in_another_process(flood, broker.port, 1000) as process:
         MQTTMonitor(pool).wait_for("flood", timeout=60)
         for _ in range(20):
             client = pool.acquire()
@@ -188,20 +143,9 @@ def test_what_the_monitor_did_not_keep_is_in_the_summary(
     )
 
 
-THOUSAND_CLIENTS = """
-import sys
-sys.path.insert(0, {tests!r})
-from test_heavy_traffic import connect, publish
-connections = [connect(int(sys.argv[1]), f"client-{{number}}") for number in range(1000)]
-for number, connection in enumerate(connections):
-    connection.sendall(publish(f"hello/{{number}}", b""))
-sys.stdin.read()
-"""
-
-
 def test_a_thousand_clients_are_served(broker: TestMQTTBroker, pool: SharedMQTTPool) -> None:
     monitor = MQTTMonitor(pool)
-    with in_another_process(THOUSAND_CLIENTS, broker.port):
+    with in_another_process(crowd, broker.port, 1000):
         assert len(monitor.wait_for("hello/+", count=1000, timeout=60)) == 1000
         assert pool.acquire().is_connected()
 
