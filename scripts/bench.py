@@ -7,17 +7,30 @@ Usage: ``make bench``, or ``scripts/bench.py --loans 10000`` for the long run of
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
+import shutil
+import socket
 import statistics
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from mqtt_test_broker import TestMQTTBroker
+from mqtt_test_broker import (
+    POLL_INTERVAL,
+    START_TIMEOUT,
+    BrokerError,
+    MQTTEndpoint,
+    TestMQTTBroker,
+    find_mosquitto,
+)
 from shared_mqtt_pool import SharedMQTTPool, new_client
 
 Seconds = list[float]
@@ -98,30 +111,121 @@ def bench_operations(rounds: int) -> None:
         show(in_turn(trips, rounds), "round trip on one client, QoS 0")
 
 
+class BareBroker:
+    """A mosquitto and nothing around it; its folder and port are found beforehand."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp())
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._address = MQTTEndpoint(*probe.getsockname())
+        self._config = self._folder / "mosquitto.conf"
+        self._config.write_text(f"listener {self._address.port} 127.0.0.1\nallow_anonymous true\n")
+        self._executable = find_mosquitto()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait for its first answer."""
+        command = [self._executable, "-c", str(self._config)]
+        quiet = subprocess.DEVNULL
+        deadline = time.monotonic() + START_TIMEOUT
+        self._process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
+        while not self._address.answers():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(POLL_INTERVAL)
+                raise BrokerError(f"a bare mosquitto ended with status {status}: try again")
+            if time.monotonic() > deadline:
+                raise BrokerError(f"a bare mosquitto does not answer within {START_TIMEOUT:g} s")
+
+    def stop(self) -> None:
+        """Kill it, and remove its folder."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        shutil.rmtree(self._folder)
+
+
+@dataclass(frozen=True)
+class BrokerTimes:
+    """How long starts and stops took, those of a bare mosquitto in turns with ours."""
+
+    bare_starts: Seconds
+    starts: Seconds
+    stops: Seconds
+
+
+def time_brokers(rounds: int) -> BrokerTimes:
+    """Start and stop so many brokers of each kind, after a first one that warms up."""
+    times = BrokerTimes([], [], [])
+    for turn in range(rounds + 1):
+        bare = BareBroker()
+        try:
+            bare_start = timed(bare.start, 1)
+        finally:
+            bare.stop()
+        broker = TestMQTTBroker()
+        try:
+            start = timed(broker.start, 1)
+        finally:
+            stop = timed(broker.stop, 1)
+        if turn:
+            times.bare_starts.extend(bare_start)
+            times.starts.extend(start)
+            times.stops.extend(stop)
+    return times
+
+
 def bench_broker(rounds: int) -> None:
     """Measure a broker from nothing to its first answer, and to its end."""
-    brokers = [TestMQTTBroker() for _ in range(rounds)]
-    starts, stops = [], []
-    for broker in brokers:
-        starts += timed(broker.start, 1)
-        stops += timed(broker.stop, 1)
-    medians = {"broker start to first CONNACK": starts, "broker stop": stops}
-    show({k: statistics.median(v) for k, v in medians.items()}, "broker start to first CONNACK")
+    times = time_brokers(rounds)
+    bare = "bare mosquitto start to first CONNACK"
+    seconds = {
+        bare: times.bare_starts,
+        "broker start to first CONNACK": times.starts,
+        "broker stop": times.stops,
+    }
+    show({name: statistics.median(values) for name, values in seconds.items()}, bare)
 
 
-def resources() -> str:
-    """Describe what grows where something leaks."""
+@dataclass(frozen=True)
+class Resources:
+    """What grows where something leaks; memory is in KiB. None: this system does not tell."""
+
+    threads: int
+    descriptors: int | None
+    memory: int | None
+
+    def __str__(self) -> str:
+        known = [self.threads, *("?" if x is None else x for x in (self.descriptors, self.memory))]
+        return "{} threads, {} descriptors, {} KiB".format(*known)
+
+
+def resources() -> Resources:
+    """Count what this process has at present."""
     gc.collect()
     descriptors = Path("/proc/self/fd")
-    count = len(list(descriptors.iterdir())) if descriptors.exists() else "?"
-    status = Path("/proc/self/status")
+    count = len(list(descriptors.iterdir())) if descriptors.exists() else None
+    return Resources(threading.active_count(), count, memory_of("self"))
+
+
+def memory_of(process: int | str, which: str = "VmRSS") -> int | None:
+    """Return the KiB that a process has in memory, or had at its peak (``VmHWM``)."""
+    status = Path(f"/proc/{process}/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    memory = next((line.split()[1] for line in lines if line.startswith("VmRSS")), "?")
-    return f"{threading.active_count()} threads, {count} descriptors, {memory} KiB"
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{which}:")), None)
 
 
-def bench_many_loans(loans: int) -> None:
-    """Compare the last tenth of many loans with the first, in time and in what they leave."""
+@dataclass(frozen=True)
+class ManyLoans:
+    """What many loans in one process took, and what they left."""
+
+    before: Resources
+    after: Resources
+    medians: Seconds  # of each tenth of them
+
+
+def time_many_loans(loans: int, progress: Callable[[int], None] = lambda _done: None) -> ManyLoans:
+    """Lend and take back a client so many times, and tell *progress* how many are done."""
     with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
         tenth = max(1, loans // 10)
 
@@ -129,10 +233,22 @@ def bench_many_loans(loans: int) -> None:
             pool.release(pool.acquire())
 
         timed(lend, tenth // 10)
-        print(f"  before: {resources()}")
-        medians = [statistics.median(timed(lend, tenth)) for _ in range(10)]
-        print(f"  after:  {resources()}")
-        show({f"first {tenth}": medians[0], f"last {tenth}": medians[-1]}, f"first {tenth}")
+        before = resources()
+        medians = []
+        for number in range(10):
+            medians.append(statistics.median(timed(lend, tenth)))
+            progress((number + 1) * tenth)
+        return ManyLoans(before, resources(), medians)
+
+
+def bench_many_loans(loans: int) -> None:
+    """Compare the last tenth of many loans with the first, in time and in what they leave."""
+    many = time_many_loans(loans)
+    print(f"  before: {many.before}")
+    print(f"  after:  {many.after}")
+    tenth = max(1, loans // 10)
+    medians = {f"first {tenth}": many.medians[0], f"last {tenth}": many.medians[-1]}
+    show(medians, f"first {tenth}")
 
 
 def main() -> None:

@@ -115,7 +115,7 @@ class Probe:
             session.items[:] = [item for item in session.items if item in chosen]
         self._session, self._left = session, len(session.items)
         self._tell(collected=collected, planned=self._left)
-        self._tell(versions=_versions(), parallel=self._is_worker)
+        self._tell(versions=installed_versions(), parallel=self._is_worker)
         self._stop_at = time.perf_counter() + self._seconds
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
@@ -186,7 +186,8 @@ class Probe:
         os.write(self._pipe, json.dumps(news).encode() + b"\n")
 
 
-def _versions() -> dict[str, str]:
+def installed_versions() -> dict[str, str]:
+    """Return the versions of what this process runs tests with."""
     versions = {"python": platform.python_version()}
     for package in ("pytest", "paho-mqtt"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -523,7 +524,10 @@ class Progress:
         """Show where *run* is, so many *seconds* after its start."""
         of_all = f" (of {run.collected})" if run.planned < run.collected else ""
         done = f"{len(run.tests)} of {run.planned} tests{of_all}, {seconds:.0f} s"
-        line = f"{run.side.name}: {done}, {run.running}"
+        self.say(f"{run.side.name}: {done}, {run.running}")
+
+    def say(self, line: str) -> None:
+        """Show a line in place of the last."""
         if self._is_live:
             fitting = line[: shutil.get_terminal_size().columns - 1]
             print(f"\r{fitting}\033[K", end="", file=sys.stderr, flush=True)
@@ -681,10 +685,11 @@ def table(comparison: Comparison) -> str:
         ("errors after the last test", *(_lines(run.noise) for run in runs), ""),
         ("tests failed", *(str(sum(test.failed for test in run.tests)) for run in runs), ""),
     ]
-    return _aligned(rows, header=2)
+    return aligned(rows, header=2)
 
 
-def _aligned(rows: Sequence[tuple[str, ...]], header: int) -> str:
+def aligned(rows: Sequence[tuple[str, ...]], header: int) -> str:
+    """Return a table, its first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = [
         "  ".join([label.ljust(widths[0]), *map(str.rjust, cells, widths[1:])]).rstrip()
@@ -731,9 +736,7 @@ def notes(comparison: Comparison, description: dict[str, Any]) -> Iterator[str]:
         yield from (f"{run.side.name}, after the last test: {x}" for x in run.noise[:LINES_SHOWN])
     yield from (f"Failed: {line}" for line in comparison.problems())
     yield from (f"Note: {line}" for line in comparison.remarks())
-    versions = ", ".join(f"{name} {version}" for name, version in description["versions"].items())
-    machine = f"{description['machine']}, {description['cpus']} CPUs"
-    yield f"{machine}; {versions}; {description['date']}"
+    yield in_words(description)
 
 
 def describe(comparison: Comparison, repo: Path) -> dict[str, Any]:
@@ -743,10 +746,7 @@ def describe(comparison: Comparison, repo: Path) -> dict[str, Any]:
     versions["mosquitto"] = mosquitto_version(mosquitto, repo)
     medians = comparison.median_overheads
     return {
-        "date": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
-        "machine": f"{platform.system()} {platform.machine()}",
-        "cpus": os.cpu_count(),
-        "versions": versions,
+        **circumstances(versions),
         **{run.side.name: _describe_run(run) for run in (comparison.before, comparison.after)},
         "compared_tests": len(comparison.pairs),
         "median_overhead": dict(zip(("before", "after"), medians)) if medians else None,
@@ -757,6 +757,23 @@ def describe(comparison: Comparison, repo: Path) -> dict[str, Any]:
         "problems": comparison.problems(),
         "remarks": comparison.remarks(),
     }
+
+
+def circumstances(versions: dict[str, str]) -> dict[str, Any]:
+    """Return what figures are taken on, and when."""
+    return {
+        "date": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "cpus": os.cpu_count(),
+        "versions": versions,
+    }
+
+
+def in_words(circumstances: dict[str, Any]) -> str:
+    """Write the circumstances in a line."""
+    versions = ", ".join(f"{name} {version}" for name, version in circumstances["versions"].items())
+    machine = f"{circumstances['machine']}, {circumstances['cpus']} CPUs"
+    return f"{machine}; {versions}; {circumstances['date']}"
 
 
 def _describe_run(run: Run) -> dict[str, Any]:
