@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
+from helpers.processes import memory_of
 from mqtt_test_broker import (
     POLL_INTERVAL,
     START_TIMEOUT,
@@ -206,13 +207,6 @@ def resources() -> Resources:
     descriptors = Path("/proc/self/fd")
     count = len(list(descriptors.iterdir())) if descriptors.exists() else None
     return Resources(threading.active_count(), count, memory_of("self"))
-
-
-def memory_of(process: int | str, which: str = "VmRSS") -> int | None:
-    """Return the KiB that a process has in memory, or had at its peak (``VmHWM``)."""
-    status = Path(f"/proc/{process}/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(line.split()[1]) for line in lines if line.startswith(f"{which}:")), None)
 
 
 @dataclass(frozen=True)

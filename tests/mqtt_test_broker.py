@@ -26,6 +26,7 @@ instead and start nothing.
 
 from __future__ import annotations
 
+import atexit
 import base64
 import contextlib
 import ctypes
@@ -428,7 +429,6 @@ class TestMQTTBroker(MQTTEndpoint):
         self._executable = executable
         self._reservation: weakref.finalize[Any, Any] | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._guardian: _Guardian | None = None
         self._folder: _Folder | None = None
         self._earlier_log = ""
         self._end_is_known = True
@@ -536,8 +536,6 @@ class TestMQTTBroker(MQTTEndpoint):
             config = self._write_config(folder.path)
             if sys.platform != "linux":
                 self._release_port()  # BSD lets nobody bind beside it, mosquitto neither
-            if self._guardian is None:
-                self._guardian = _Guardian(folder.path)
             self._process = self._spawn(executable, config)
             self.wait_for_ready(START_TIMEOUT)
             self._refuse_old_version(executable)
@@ -774,9 +772,6 @@ class TestMQTTBroker(MQTTEndpoint):
     def _discard_everything(self) -> None:
         """Remove all that was made, first what holds descriptors: there may be no other."""
         self._discard_process()
-        if self._guardian is not None:
-            self._guardian.dismiss()
-            self._guardian = None
         if self._folder is not None:
             self._folder.let_go()
             self._earlier_log = self.log
@@ -921,8 +916,10 @@ class _Folder:
     """
 
     def __init__(self) -> None:
+        guardian = _guardian_on_duty()
         self.path, self._lock = _make_locked_folder()
-        _left_to_parent.add(self)
+        _folders.add(self)
+        guardian.watch(self.path)
 
     def check_space(self) -> None:
         """Raise OSError where nothing can be written any more."""
@@ -1056,56 +1053,86 @@ class _Certificates:
 # --- The end of our process -------------------------------------------------------------------
 
 CLEAN_UP = """
-rm -rf "$1"
-for process in /proc/[0-9]*; do
-    read -r command <"$process/cmdline"
-    case $command in *"$1/mosquitto.conf") kill -KILL "${process#/proc/}" ;; esac
+for folder; do
+    [ -d "$folder" ] || continue
+    rm -rf "$folder"
+    for process in /proc/[0-9]*; do
+        read -r command <"$process/cmdline"
+        case $command in *"$folder/mosquitto.conf") kill -KILL "${process#/proc/}" ;; esac
+    done
+    [ -d /proc/self ] || pkill -KILL -f "$folder/mosquitto.conf"
+    rm -rf "$folder"
 done
-[ -d /proc/self ] || pkill -KILL -f "$1/mosquitto.conf"
-rm -rf "$1"
 """
-"""Removes a folder, and kills its mosquitto, in sh.
+"""Removes folders and kills those who run from them; in sh.
 
-The folder goes first: a mosquitto that is just being started does not find its configuration. One
+A folder goes first: a mosquitto that is just being started does not find its configuration. One
 that has found it is known by its command line, and not by a number that may be another's by now.
 """
 
 
 class _Guardian:
-    """A shell that kills mosquitto and removes its folder when we are gone, whatever killed us.
+    """A shell that cleans up behind us when we are gone, whatever killed us.
 
-    It waits on a pipe whose other end only we hold. The kernel closes that end with our death,
-    SIGKILL included, which mosquitto itself would survive. It starts before mosquitto, so that
-    there is no moment at which our death goes unnoticed.
+    It reads the names of our folders from a pipe whose other end only we hold. The kernel closes
+    that end with our death, SIGKILL included, which a mosquitto itself would survive. A folder is
+    named before a mosquitto starts from it, so that there is no moment at which our death goes
+    unnoticed.
     """
 
-    def __init__(self, folder: Path) -> None:
-        script = f"read -r _ && exit\n{CLEAN_UP}"
+    SCRIPT = 'while IFS= read -r folder; do set -- "$@" "$folder"; done\n' + CLEAN_UP
+
+    def __init__(self) -> None:
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", script, "mqtt-test-broker-guardian", str(folder)],
+            ["/bin/sh", "-c", self.SCRIPT, "mqtt-test-broker-guardian"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        _left_to_parent.add(self)
+        assert self._shell.stdin is not None
+        self._pipe = self._shell.stdin
 
-    def dismiss(self) -> None:
-        """Send the guardian home, since there is nothing left to guard."""
-        self._shell.communicate(b"\n")
+    def is_on_duty(self) -> bool:
+        """Say whether it watches this process, which may be a child of the one that it does."""
+        return not self._pipe.closed and self._shell.poll() is None
+
+    def watch(self, folder: Path) -> None:
+        """Have *folder* removed, should we not come to it."""
+        os.write(self._pipe.fileno(), os.fsencode(folder) + b"\n")
 
     def let_go(self) -> None:
         """Close our end of the pipe in a forked child, which must not keep it open."""
-        if self._shell.stdin is not None:
-            self._shell.stdin.close()
+        self._pipe.close()
+
+    def dismiss(self) -> None:
+        """Have it do at once what is left to do, since we are going, and wait for that."""
+        if self.is_on_duty():
+            self._pipe.close()
+            self._shell.wait()
 
 
-_left_to_parent: weakref.WeakSet[_Folder | _Guardian] = weakref.WeakSet()
+_guardians: list[_Guardian] = []  # the last one is ours; a forked child has its parent's as well
+_folders: weakref.WeakSet[_Folder] = weakref.WeakSet()
+
+
+def _guardian_on_duty() -> _Guardian:
+    if not _guardians or not _guardians[-1].is_on_duty():
+        _guardians.append(_Guardian())
+    return _guardians[-1]
+
+
+@atexit.register
+def _dismiss_guardians() -> None:
+    for guardian in _guardians:
+        guardian.dismiss()
 
 
 def _leave_to_parent() -> None:
-    for inherited in _left_to_parent:
-        inherited.let_go()
+    for guardian in _guardians:
+        guardian.let_go()
+    for folder in _folders:
+        folder.let_go()
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
