@@ -513,8 +513,10 @@ class _ObservingClient(_RealClient):
         with self._in_message_mutex:
             arrived = list(self._in_messages.values())
             self._in_messages.clear()
-        for message in arrived:
-            self.on_message(self, None, message)  # type: ignore[misc]
+        on_message = self.on_message
+        if on_message is not None:  # as it is once the connection is being ended
+            for message in arrived:
+                on_message(self, None, message)
         return result
 
 
@@ -789,14 +791,21 @@ class _Observer:
             for topic in surplus:
                 del self.retained[topic]
         for message in overwritten:
-            self._client.publish(
-                message.topic,
-                message.payload,
-                message.qos,
-                retain=True,
-                properties=message.properties,
-            )
+            self._publish_again(message)
         return b"".join(_publish_packet(self._client, topic, retain=True) for topic in surplus)
+
+    def _publish_again(self, message: MQTTMessage) -> None:
+        info = self._client.publish(
+            message.topic, message.payload, message.qos, retain=True, properties=message.properties
+        )
+        try:
+            info.wait_for_publish(TIMEOUT)  # a QoS 2 message counts from its PUBREL on
+            is_confirmed = info.is_published()
+        except (RuntimeError, ValueError):  # the connection was lost
+            is_confirmed = False
+        if not is_confirmed:
+            reason = f"what was retained on {message.topic!r} could not be restored"
+            raise MQTTConnectionError(self._endpoint, reason)
 
     def _differences(
         self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None

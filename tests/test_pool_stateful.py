@@ -567,6 +567,35 @@ def test_the_last_retained_message_counts_whatever_its_qos(
     assert what_is_retained(broker) == {}
 
 
+def test_the_shared_connection_can_be_ended_while_messages_arrive(pool: SharedMQTTPool) -> None:
+    shared: Any = pool.observer._client
+    on_message, shared.on_message = shared.on_message, None  # as ending it begins
+    pool.acquire().publish("t/0", b"", 2).wait_for_publish(TIMEOUT)
+    shared.on_message = on_message
+    pool.barrier()
+
+
+def test_a_retained_message_of_qos_2_is_restored_before_the_next_test_begins(
+    broker: TestMQTTBroker, pool: SharedMQTTPool
+) -> None:
+    client = pool.acquire()
+    client.publish("t/0", b"before", 2, retain=True)
+    pool.barrier()
+    before = pool.observer.know_retained()
+    client.publish("t/0", b"after", 2, retain=True)
+    pool.barrier()
+    shared: Any = pool.observer._client
+    send_pubrel = shared._send_pubrel
+
+    def send_late(mid: int) -> Any:
+        threading.Timer(0.1, send_pubrel, (mid,)).start()
+        return mqtt.MQTT_ERR_SUCCESS
+
+    shared._send_pubrel = send_late
+    pool.restore_retained(before)
+    assert what_is_retained(broker) == {"t/0": (b"before", 2)}
+
+
 @pytest.mark.skipif(not hasattr(mqtt, "CallbackAPIVersion"), reason="paho 1 keeps its thread")
 def test_a_loop_that_is_stopped_promptly_was_stopped(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
