@@ -6,7 +6,7 @@ PYTHON ?= python3
 # mosquitto to use, which the tests read from the environment.
 SETUP = MQTT_TEST_MOSQUITTO=$$($(PYTHON) scripts/setup) && export MQTT_TEST_MOSQUITTO
 
-.PHONY: help setup test matrix demo bench lint format clean
+.PHONY: help setup test matrix demo bench soak lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -26,6 +26,9 @@ demo: ## time a slow suite before and after, side by side
 
 bench: ## measure what a loan, a barrier and a broker cost
 	@$(SETUP) && .venv/bin/python scripts/bench.py $(ARGS)
+
+soak: ## kill, flood and crowd for minutes, and look for what stays; ARGS=--quick for a tenth
+	@$(SETUP) && .venv/bin/python scripts/soak.py $(ARGS)
 
 lint: setup ## check style, format and types
 	.venv/bin/ruff check

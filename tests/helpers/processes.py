@@ -67,3 +67,10 @@ def _processes_shown_with(mark: str) -> list[str]:
     )
     lines = map(str.split, shown.stdout.splitlines())
     return [" ".join(words[:2]) for words in lines if mark in words]
+
+
+def memory_of(process: int | str, which: str = "VmRSS") -> int | None:
+    """Return the KiB that a process has in memory, or had at its peak (``VmHWM``)."""
+    status = Path(f"/proc/{process}/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) for line in lines if line.startswith(f"{which}:")), None)
