@@ -166,7 +166,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     """Say so where the override did not take, or where wiring is left that does nothing."""
     service_module.pytest_sessionfinish(session)
     for line in _useless_wiring():
-        add_to_summary(session.config, "fixture overrides", line)
+        add_to_summary("fixture overrides", line)
 
 
 def _useless_wiring() -> Iterator[str]:

@@ -1324,9 +1324,17 @@ SessionBroker = Union[TestMQTTBroker, ExternalMQTTBroker]
 
 # --- Fixtures ---------------------------------------------------------------------------------
 
+# What most tests use does without the fixture `request`: pytest 9 makes a definition of it, with
+# the signature of its function, for each fixture that asks and each time it is looked at.
+_runs: list[pytest.Config] = []
 _session_broker = pytest.StashKey[SessionBroker]()
 _failed_restart = pytest.StashKey[str]()
-_brokers_of_test = pytest.StashKey["list[tuple[SessionBroker, int]]"]()
+_brokers_of_test: list[tuple[SessionBroker, int]] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the run that is going on."""
+    _runs.append(config)
 
 
 @contextlib.contextmanager
@@ -1338,14 +1346,14 @@ def errors_as_failures() -> Iterator[None]:
         pytest.fail(str(error), pytrace=False)
 
 
-def _note_use(request: pytest.FixtureRequest, broker: SessionBroker) -> None:
-    """Remember that a test uses *broker*, for the report should the test fail."""
-    used = request.node.stash.setdefault(_brokers_of_test, [])
-    used.append((broker, broker.log_position))
+def _note_use(broker: SessionBroker) -> None:
+    """Remember that this test uses *broker*, for the report should the test fail."""
+    _brokers_of_test.append((broker, broker.log_position))
 
 
-def _broker_of_session(config: pytest.Config) -> SessionBroker:
+def _broker_of_session() -> SessionBroker:
     """Return the session's broker, started or not."""
+    config = _runs[-1]
     if _session_broker not in config.stash:
         url_is_given = bool(os.environ.get("MQTT_TEST_BROKER_URL"))
         config.stash[_session_broker] = (
@@ -1357,33 +1365,32 @@ def _broker_of_session(config: pytest.Config) -> SessionBroker:
 
 
 @pytest.fixture(scope="session")
-def session_mqtt_broker(request: pytest.FixtureRequest) -> Iterator[SessionBroker]:
+def session_mqtt_broker() -> Iterator[SessionBroker]:
     """The broker of this session (of each worker, under pytest-xdist)."""
     with errors_as_failures():
-        broker = _broker_of_session(request.config)
+        broker = _broker_of_session()
         broker.start()
     yield broker
     broker.stop()
 
 
 @pytest.fixture
-def live_mqtt_broker(
-    request: pytest.FixtureRequest, session_mqtt_broker: SessionBroker
-) -> Iterator[SessionBroker]:
+def live_mqtt_broker(session_mqtt_broker: SessionBroker) -> Iterator[SessionBroker]:
     """The session's broker, running at the start of the test whatever the last one did to it."""
     if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
         title = "mosquitto died between two tests (started again)"
-        add_to_summary(request.config, title, session_mqtt_broker.describe_death())
+        add_to_summary(title, session_mqtt_broker.describe_death())
     with errors_as_failures():
-        _start_again(session_mqtt_broker, request.config)
-    _note_use(request, session_mqtt_broker)
+        _start_again(session_mqtt_broker)
+    _note_use(session_mqtt_broker)
     yield session_mqtt_broker
     if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
         pytest.fail(_take_note_of_death(session_mqtt_broker), pytrace=False)
 
 
-def _start_again(broker: SessionBroker, config: pytest.Config) -> None:
+def _start_again(broker: SessionBroker) -> None:
     """Start *broker* where it does not run; where that has failed once, fail without a wait."""
+    config = _runs[-1]
     if _failed_restart in config.stash:
         raise BrokerError(config.stash[_failed_restart])
     try:
@@ -1400,12 +1407,12 @@ def test_mqtt_broker(live_mqtt_broker: SessionBroker) -> SessionBroker:
 
 
 @pytest.fixture
-def isolated_mqtt_broker(request: pytest.FixtureRequest) -> Iterator[TestMQTTBroker]:
+def isolated_mqtt_broker() -> Iterator[TestMQTTBroker]:
     """A broker for one test alone: to be killed, paused, or filled with persistent sessions."""
     broker = TestMQTTBroker()
     with errors_as_failures():
         broker.start()
-    _note_use(request, broker)
+    _note_use(broker)
     yield broker
     broker.stop()
 
@@ -1428,13 +1435,13 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 def _describe_broker(config: pytest.Config) -> str:
     if os.environ.get("MQTT_TEST_BROKER_URL"):
-        broker = _broker_of_session(config)
+        broker = _broker_of_session()
         return f"{broker.host}:{broker.port}, which MQTT_TEST_BROKER_URL names"
     executable = find_mosquitto()
     binary = f"version {mosquitto_version(executable) or 'unknown'} ({executable})"
     if config.pluginmanager.has_plugin("dsession"):
         return f"{binary}, one a worker; the report of a failed test has its address and log"
-    broker = _broker_of_session(config)
+    broker = _broker_of_session()
     assert isinstance(broker, TestMQTTBroker), "another one is in the environment"
     with _remedies():
         broker.reserve()
@@ -1443,24 +1450,30 @@ def _describe_broker(config: pytest.Config) -> str:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Remove what was made for a session's broker that nobody has started."""
+    _runs.remove(config)
     if _session_broker in config.stash:
         config.stash[_session_broker].stop()
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
+def pytest_runtest_teardown() -> None:
     """Let a broker go on that the test has left paused: what is torn down now needs it."""
-    for broker, _ in item.stash.get(_brokers_of_test, []):
+    for broker, _ in _brokers_of_test:
         if isinstance(broker, TestMQTTBroker) and broker.is_running():
             broker.resume()
 
 
+def pytest_runtest_logfinish() -> None:
+    """Forget which brokers the test has used: it has been reported."""
+    _brokers_of_test.clear()
+
+
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport() -> Iterator[None]:
     """Fail a test in which a broker died, and add to a failed one's report what the brokers say."""
     outcome: Any = yield
     report = outcome.get_result()
-    for broker, start in item.stash.get(_brokers_of_test, []):
+    for broker, start in _brokers_of_test:
         died = isinstance(broker, TestMQTTBroker) and broker.died()
         # What dies as wider fixtures are torn down has died between two tests.
         if died and report.when != "teardown" and not report.skipped:
@@ -1495,9 +1508,9 @@ _summary_lines = pytest.StashKey["dict[str, list[str]]"]()
 _SUMMARY_OUTPUT = "mqtt_test_broker_summary"  # the key under which xdist's workers send theirs
 
 
-def add_to_summary(config: pytest.Config, title: str, line: str) -> None:
+def add_to_summary(title: str, line: str) -> None:
     """Have *line* printed at the end of the run, in the section *title*; once however often."""
-    lines = config.stash.setdefault(_summary_lines, {}).setdefault(title, [])
+    lines = _runs[-1].stash.setdefault(_summary_lines, {}).setdefault(title, [])
     if line not in lines:
         lines.append(line)
 
@@ -1513,7 +1526,7 @@ def pytest_testnodedown(node: Any) -> None:
     """Take over the summary lines of a worker that has finished (pytest-xdist)."""
     for title, lines in getattr(node, "workeroutput", {}).get(_SUMMARY_OUTPUT, {}).items():
         for line in lines:
-            add_to_summary(node.config, title, line)
+            add_to_summary(title, line)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:

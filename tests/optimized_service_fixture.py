@@ -114,7 +114,7 @@ def service_fixture(
             under_test.service = None  # pytest keeps the test, which need not keep the service
             for leak in under_test.leaks:
                 title = "left behind by services (could not be ended)"
-                add_to_summary(request.config, title, f"{request.node.nodeid}: {leak}")
+                add_to_summary(title, f"{request.node.nodeid}: {leak}")
 
         _add_parameters(fast_service, [n for n in of_the_slow_one if _is_still_needed(n)])
         return pytest.fixture(fast_service)
@@ -748,7 +748,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
                 "call override_fixture() at the top level of the topmost conftest.py."
             )
         for line in lines:
-            add_to_summary(session.config, "fixture overrides", line)
+            add_to_summary("fixture overrides", line)
 
 
 def _is_used(override: _Override, session: pytest.Session) -> bool:

@@ -1299,16 +1299,14 @@ def _check_topic_filter(topic_filter: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def shared_mqtt_pool(
-    session_mqtt_broker: SessionBroker, pytestconfig: pytest.Config
-) -> Iterator[SharedMQTTPool]:
+def shared_mqtt_pool(session_mqtt_broker: SessionBroker) -> Iterator[SharedMQTTPool]:
     """The pool of this session."""
     params = session_mqtt_broker.get_connection_params()
     security = session_mqtt_broker.get_security_params()
     with SharedMQTTPool({**params, **security}) as pool:
         yield pool
     for line in _topics_that_runs_share(pool):
-        add_to_summary(pytestconfig, "topics that other test runs on this broker see", line)
+        add_to_summary("topics that other test runs on this broker see", line)
 
 
 def _topics_that_runs_share(pool: SharedMQTTPool) -> Iterator[str]:
@@ -1364,16 +1362,14 @@ def mqtt_client(mqtt_client_factory: Callable[..., mqtt.Client]) -> mqtt.Client:
 
 @pytest.fixture
 def mqtt_monitor(
-    request: pytest.FixtureRequest,
-    live_mqtt_broker: SessionBroker,
-    clean_mqtt_broker: SharedMQTTPool,
+    request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool
 ) -> Iterator[MQTTMonitor]:
     """What is published in this test."""
     monitor = MQTTMonitor(clean_mqtt_broker)
     yield monitor
-    if live_mqtt_broker.is_running() and monitor.dropped:
+    if monitor.dropped:
         line = f"{request.node.nodeid}: {monitor.describe_dropped()}"
-        add_to_summary(request.config, "messages that mqtt_monitor did not keep", line)
+        add_to_summary("messages that mqtt_monitor did not keep", line)
 
 
 @pytest.fixture(scope="session")
@@ -1491,7 +1487,7 @@ class _PromptClients(ClientScope):
             end_client(client, timeout=1.0)
         except TimeoutError as error:
             line += f" ({error})"
-        add_to_summary(self._config, "MQTT clients left running (stopped)", line)
+        add_to_summary("MQTT clients left running (stopped)", line)
 
 
 @pytest.fixture(scope="session")

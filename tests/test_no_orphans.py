@@ -285,8 +285,7 @@ class TestAnyMoment:
                 process.stdout.readline()
                 threading.Event().wait(chance.uniform(0, 0.04))  # any moment: there is no event
                 process.kill()
-            wait_until(lambda: not brokers_in(temporary_folder))
-            assert not brokers_in(temporary_folder)
+            assert wait_until(lambda: not brokers_in(temporary_folder)), "a broker is left"
         with Parent() as one:
             assert one.end() == 0
         assert is_clean(temporary_folder)
