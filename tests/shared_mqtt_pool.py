@@ -93,6 +93,9 @@ HISTORY_LENGTH = 100_000
 HISTORY_SIZE = 64 * 1024 * 1024
 """Bytes of payload that it keeps at most, and the latest message, however large."""
 
+UNDO_ROUNDS = 5
+"""Attempts to clear what others go on retaining while we do; one is enough as a rule."""
+
 BARRIER_TOPIC = "$barrier/"
 """Hidden from subscriptions to ``#``, as all topics that begin with a dollar are."""
 
@@ -775,9 +778,10 @@ class _Observer:
         """
         if not self._speaks_mqtt_5:
             self.know_retained()
-        self.barrier(publishers, before=self._undo(wanted, only))
-        if any(self._differences(wanted, only)):
-            self.barrier(before=self._undo(wanted, only))
+        for _ in range(UNDO_ROUNDS):
+            self.barrier(publishers, before=self._undo(wanted, only))
+            if not any(self._differences(wanted, only)):
+                return
 
     def _undo(self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None) -> bytes:
         """Send what was overwritten; return what clears the rest, all in one piece.
