@@ -176,8 +176,11 @@ class Probe:
 
     def _count_brokers(self, event: str, args: tuple[Any, ...]) -> None:
         """Watch what is started (an audit hook: nobody can undo it, nor do anything before)."""
-        if event == "subprocess.Popen" and Path(os.fsdecode(args[0])).name == "mosquitto":
-            self._tell(brokers=1, mosquitto=os.fsdecode(args[0]))
+        if event != "subprocess.Popen":
+            return
+        executable, arguments = os.fsdecode(args[0]), args[1]
+        if Path(executable).name == "mosquitto" and "-h" not in arguments:  # or it is just asked
+            self._tell(brokers=1, mosquitto=executable)
 
     def _tell(self, **news: Any) -> None:
         if os.getpid() != self._pid:

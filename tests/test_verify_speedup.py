@@ -228,6 +228,7 @@ def test_another_paho():
 def test_broker(thing):
     subprocess.run([{str(broker)!r}], stdout=subprocess.DEVNULL)
     subprocess.run(["true", "mosquitto"])
+    subprocess.run([{str(broker)!r}, "-h"], stdout=subprocess.DEVNULL)  # is asked what it is
     if not os.fork():  # whose files may be others than the script thinks
         subprocess.run([{str(broker)!r}], stdout=subprocess.DEVNULL)
         os._exit(0)
