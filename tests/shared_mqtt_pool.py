@@ -125,6 +125,10 @@ class MQTTConnectionError(BrokerError):
         )
 
 
+class _DeadBrokerError(MQTTConnectionError):
+    """The broker has ended although nobody asked it to."""
+
+
 def new_client(client_class: type[mqtt.Client] = _RealClient, **options: Any) -> mqtt.Client:
     """Make a paho client with the newest callbacks that the installed paho has.
 
@@ -531,8 +535,11 @@ class _Observer:
     not hidden, since ``$`` topics may be forbidden there.
     """
 
-    def __init__(self, endpoint: MQTTEndpoint, protocol: Any = mqtt.MQTTv5) -> None:
+    def __init__(
+        self, endpoint: MQTTEndpoint, protocol: Any, broker_died: Callable[[], bool]
+    ) -> None:
         self._endpoint = endpoint
+        self._broker_died = broker_died
         self._speaks_mqtt_5 = protocol == mqtt.MQTTv5
         self._barrier_topic = BARRIER_TOPIC if self._speaks_mqtt_5 else VISIBLE_BARRIER_TOPIC
         self._refusal: str | None = None
@@ -572,8 +579,13 @@ class _Observer:
         except (OSError, MQTTConnectionError, _UnsupportedProtocolError) as error:
             self.close()
             if isinstance(error, OSError):
-                raise MQTTConnectionError(self._endpoint, error) from None
+                raise self._failure(error) from None
             raise
+
+    def _failure(self, reason: object) -> MQTTConnectionError:
+        if self._broker_died():
+            return _DeadBrokerError(self._endpoint, "the broker has ended")
+        return MQTTConnectionError(self._endpoint, reason)
 
     def continue_history_of(self, predecessor: _Observer) -> None:
         """Keep what *predecessor* saw: monitors have noted positions in its history."""
@@ -641,7 +653,7 @@ class _Observer:
                         received.payload,
                         received.qos,
                         bool(received.retain),
-                        getattr(received, "properties", None),
+                        _properties_of(received),
                     )
                 )
             self._changed.notify_all()
@@ -721,8 +733,8 @@ class _Observer:
                 grants = self._grants
                 senders = {t: c for t, c in senders.items() if c is not self._client}
                 senders[self._send_barrier(self._client)] = self._client
-            if _monotonic() > deadline:
-                raise MQTTConnectionError(self._endpoint, self._why_no_barrier())
+            if _monotonic() > deadline or self._broker_died():
+                raise self._failure(self._why_no_barrier())
 
     def _why_no_barrier(self) -> str:
         reason = f"a barrier did not come back within {TIMEOUT:g} s"
@@ -826,6 +838,12 @@ class _Observer:
         )
 
 
+def _properties_of(received: Any) -> Properties | None:
+    """Return what MQTT 5 says about a message; nothing, as a rule, for which paho has 6 KiB."""
+    properties = getattr(received, "properties", None)
+    return None if properties is None or properties.isEmpty() else properties
+
+
 def _value_of(reason: Any) -> Any:
     """Return the number of a reason, which is an object since paho 2 and with MQTT 5."""
     return getattr(reason, "value", reason)
@@ -921,6 +939,7 @@ class SharedMQTTPool(ClientScope):
         self.start_of_test: int | None = None
         self._observer: _Observer | None = None
         self._protocol: Any = mqtt.MQTTv5
+        self.broker_died: Callable[[], bool] = lambda: False
         self._life = contextlib.ExitStack()
         self._life.enter_context(self.active())
         self._life.callback(self._close_observer)
@@ -952,7 +971,7 @@ class SharedMQTTPool(ClientScope):
         return self._observer.dropped_since(position) if self._observer else 0
 
     def _new_observer(self, predecessor: _Observer | None) -> _Observer:
-        observer = _Observer(self.endpoint, self._protocol)
+        observer = _Observer(self.endpoint, self._protocol, self.broker_died)
         if predecessor is not None:
             predecessor.close()
             observer.continue_history_of(predecessor)
@@ -1308,6 +1327,7 @@ def shared_mqtt_pool(session_mqtt_broker: SessionBroker) -> Iterator[SharedMQTTP
     params = session_mqtt_broker.get_connection_params()
     security = session_mqtt_broker.get_security_params()
     with SharedMQTTPool({**params, **security}) as pool:
+        pool.broker_died = session_mqtt_broker.died
         yield pool
     for line in _topics_that_runs_share(pool):
         add_to_summary("topics that other test runs on this broker see", line)
@@ -1335,12 +1355,12 @@ def clean_mqtt_broker(
     shared_mqtt_pool.start_of_test = shared_mqtt_pool.observer.position
     yield shared_mqtt_pool
     shared_mqtt_pool.start_of_test = None
-    if not live_mqtt_broker.is_running():
-        return  # a dead one retains nothing, and is reported elsewhere
-    with errors_as_failures():
-        # On a broker of others, what they publish meanwhile is theirs.
-        only = None if isinstance(live_mqtt_broker, TestMQTTBroker) else shared_mqtt_pool.topics
-        shared_mqtt_pool.restore_retained(retained_before, only)
+    # On a broker of others, what they publish meanwhile is theirs.
+    only = None if isinstance(live_mqtt_broker, TestMQTTBroker) else shared_mqtt_pool.topics
+    with errors_as_failures(), contextlib.suppress(_DeadBrokerError):
+        # A dead one retains nothing, and is reported elsewhere.
+        if live_mqtt_broker.is_running():
+            shared_mqtt_pool.restore_retained(retained_before, only)
 
 
 @pytest.fixture

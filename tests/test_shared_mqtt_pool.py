@@ -1,5 +1,7 @@
 import gc
+import os
 import queue
+import signal
 import socket
 import statistics
 import threading
@@ -197,6 +199,19 @@ class TestPool:
             go_on.set()
             barrier.join(10)
             assert not barrier.is_alive()
+
+    @pytest.mark.timeout(30)
+    def test_a_barrier_does_not_wait_for_a_broker_that_died(self, monkeypatch):
+        monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 3600)
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            pool.broker_died = broker.died
+            observer = pool.observer
+            broker.pause()
+            with ThreadPoolExecutor() as executor:
+                barrier = executor.submit(observer.barrier)
+                os.kill(broker.pid, signal.SIGKILL)
+                with pytest.raises(MQTTConnectionError, match="the broker has ended"):
+                    barrier.result()
 
     def test_a_monitor_goes_on_where_the_shared_connection_is_replaced(self):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
