@@ -29,13 +29,14 @@ from __future__ import annotations
 import atexit
 import base64
 import contextlib
-import ctypes
 import errno
 import fcntl
 import functools
 import hashlib
 import os
+import pwd
 import re
+import select
 import shutil
 import signal
 import socket
@@ -54,7 +55,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
-_monotonic = time.monotonic  # a test may have frozen the module's
+# A test may have frozen the clock; freezegun does so in all modules that have one of its functions.
+_monotonic = functools.partial(time.monotonic)
 
 LOG_TAIL_LINES = 20
 START_ATTEMPTS = 5
@@ -487,7 +489,7 @@ class TestMQTTBroker(MQTTEndpoint):
 
     def reserve(self) -> None:
         """Choose the port and make the folder of the log, for a start later on."""
-        if self._folder is None:
+        if self._folder is None or not self._folder.is_ours():
             self._folder = _Folder()
             self._log_file().touch(mode=0o600)
         if self._reservation is None:
@@ -562,8 +564,10 @@ class TestMQTTBroker(MQTTEndpoint):
 
     def stop(self) -> None:
         """Stop mosquitto, wait for its exit and remove its folder; does nothing twice."""
-        self._end_in_order()
-        self._discard_everything()
+        try:
+            self._end_in_order()
+        finally:  # a second Ctrl-C included
+            self._discard_everything()
 
     def _end_in_order(self) -> None:
         self._end_is_known = True
@@ -604,11 +608,12 @@ class TestMQTTBroker(MQTTEndpoint):
         client_id = f"ready-{process.pid}"
         # Another broker may answer on the port while ours is about to find that it is taken.
         while not (self.answers(timeout, client_id) and self._has_logged(f" as {client_id} ")):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = process.wait(POLL_INTERVAL)
+            if process.poll() is not None:
+                status = process.returncode
                 raise self._start_error(f"ended with status {status} before it answered")
             if _monotonic() > deadline:
                 raise self._start_error(f"does not answer a CONNECT within {timeout:g} s")
+            select.select([], [], [], POLL_INTERVAL)  # unlike `process.wait`, in frozen time too
         return True
 
     # What a helper's callers expect of the `Popen` that it used to return, besides `kill`
@@ -679,7 +684,7 @@ class TestMQTTBroker(MQTTEndpoint):
         reach = ""
         try:
             cut = _cut_connections(_descriptors_of(process.pid), self.port, is_wanted)
-        except OSError:
+        except (OSError, ImportError):
             cut = _cut_connections(_descriptors_of_ours(), self.port, is_wanted)
             reach = f" from this process; others are out of reach: {_REACH}"
         missed = set(client_ids) - {names[port] for port in cut if port in names}
@@ -788,6 +793,8 @@ class TestMQTTBroker(MQTTEndpoint):
     # Configuration
 
     def _write_config(self, folder: Path) -> Path:
+        config = folder / "mosquitto.conf"
+        config.touch(mode=0o600)
         lines = [
             # mosquitto 2.0 does not start with nothing but a websockets listener.
             *([f"listener 0 {folder / 'plain.sock'}"] if self.websockets else []),
@@ -800,14 +807,12 @@ class TestMQTTBroker(MQTTEndpoint):
             "max_inflight_messages 0",
             "max_queued_messages 0",
             *(["protocol websockets"] if self.websockets else []),
-            *_user_lines(folder),
             *self._credential_lines(folder),
             *(self._tls_lines(folder) if self._tls else []),
+            *_user_lines(folder),
             *self._config_lines,
         ]
-        config = folder / "mosquitto.conf"
-        _write_private(config, "\n".join([*lines, ""]))
-        _give_to_mosquitto_user(folder)
+        config.write_text("\n".join([*lines, ""]))
         return config
 
     def _credential_lines(self, folder: Path) -> list[str]:
@@ -917,9 +922,14 @@ class _Folder:
 
     def __init__(self) -> None:
         guardian = _guardian_on_duty()
+        self._owner = os.getpid()
         self.path, self._lock = _make_locked_folder()
         _folders.add(self)
         guardian.watch(self.path)
+
+    def is_ours(self) -> bool:
+        """Say whether this process has made it, and not the one that this was forked from."""
+        return self._owner == os.getpid()
 
     def check_space(self) -> None:
         """Raise OSError where nothing can be written any more."""
@@ -931,6 +941,8 @@ class _Folder:
 
     def remove(self) -> None:
         """Remove the folder, let go, and its files; takes one descriptor, unlike ``rmtree``."""
+        if not self.is_ours():
+            return  # a forked child ends as its parent does, through `with` or pytest's fixtures
         with contextlib.suppress(FileNotFoundError):  # somebody is cleaning up as well
             for name in os.listdir(self.path):  # noqa: PTH208
                 (self.path / name).unlink()
@@ -953,7 +965,8 @@ def _make_locked_folder() -> tuple[Path, int | None]:
         except OSError:
             path.rmdir()
             raise
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        with contextlib.suppress(OSError):  # NFS locks no folders: then nobody sweeps there
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if path.exists():
             return path, lock
         os.close(lock)
@@ -963,8 +976,8 @@ def _make_locked_folder() -> tuple[Path, int | None]:
 def _sweep_abandoned_folders(temporary_folder: str) -> None:
     """Remove what processes have left behind that were killed with all their guardians; once."""
     for path in Path(temporary_folder).glob(f"{FOLDER_PREFIX}*"):
-        # Another sweep may be faster; what is not ours cannot be opened, or is no folder.
-        with contextlib.suppress(FileNotFoundError, PermissionError, NotADirectoryError):
+        # Its process is alive, another sweep is faster, it is not ours, or it is no folder.
+        with contextlib.suppress(OSError):
             _remove_if_abandoned(path)
 
 
@@ -976,8 +989,6 @@ def _remove_if_abandoned(path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         command = ["/bin/sh", "-c", CLEAN_UP, "sh", str(path)]
         subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
-    except BlockingIOError:
-        return  # its process is alive
     finally:
         os.close(lock)
 
@@ -989,28 +1000,25 @@ def _write_private(path: Path, text: str) -> None:
 
 
 def _user_lines(folder: Path) -> list[str]:
-    """Have mosquitto stay root where it could not reach its files as another user."""
-    reachable = all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents)
-    return [] if os.geteuid() != 0 or reachable else ["user root"]
-
-
-def _give_to_mosquitto_user(folder: Path) -> None:
-    """Started as root, mosquitto becomes another user, who has to read these files."""
-    user = _mosquitto_user()
-    if user is None:
-        return
-    for path in (folder, *folder.iterdir()):
-        os.chown(path, user, -1)
-
-
-def _mosquitto_user() -> int | None:
-    """Return the id of the user that mosquitto becomes, or None where it stays who we are."""
+    """Give the files to the user that mosquitto becomes, or have it stay root to reach them."""
     if os.geteuid() != 0:
-        return None
-    import pwd
+        return []
+    if all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents):
+        # The root of a container may not be allowed to, and mosquitto not to become another user.
+        with contextlib.suppress(OSError):
+            for path in (folder, *folder.iterdir()):
+                os.chown(path, _mosquitto_user(), -1)
+            return []
+    return ["user root"]
 
-    users = {user.pw_name: user.pw_uid for user in pwd.getpwall()}
-    return users["mosquitto" if "mosquitto" in users else "nobody"]
+
+def _mosquitto_user() -> int:
+    """Return the id of the user that mosquitto becomes where we start it."""
+    if os.geteuid() == 0:
+        for name in ("mosquitto", "nobody"):
+            with contextlib.suppress(KeyError):
+                return pwd.getpwnam(name).pw_uid
+    return os.geteuid()
 
 
 def _password_hash(password: str, iterations: int = 101) -> str:
@@ -1053,11 +1061,12 @@ class _Certificates:
 # --- The end of our process -------------------------------------------------------------------
 
 CLEAN_UP = """
+PATH=$PATH:/usr/bin:/bin
 for folder; do
     [ -d "$folder" ] || continue
     rm -rf "$folder"
     for process in /proc/[0-9]*; do
-        read -r command <"$process/cmdline"
+        command=; read -r command <"$process/cmdline"
         case $command in *"$folder/mosquitto.conf") kill -KILL "${process#/proc/}" ;; esac
     done
     [ -d /proc/self ] || pkill -KILL -f "$folder/mosquitto.conf"
@@ -1141,7 +1150,7 @@ os.register_at_fork(after_in_child=_leave_to_parent)
 # --- Connections ------------------------------------------------------------------------------
 
 _NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
-_PIDFD_GETFD = 438  # the system call; on all architectures that matter
+_PIDFD_OPEN, _PIDFD_GETFD = 434, 438  # system calls; on all architectures that matter
 _REACH = "that takes Linux 5.6 and, in a container, `--cap-add SYS_PTRACE`"
 
 
@@ -1177,15 +1186,24 @@ def _descriptors_of(pid: int) -> Iterator[int]:
     """
     if sys.platform != "linux":
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    import ctypes  # not every Python has it
+
     system = ctypes.CDLL(None, use_errno=True)
-    process = os.pidfd_open(pid)
+
+    def call(*numbers: int, harmless: int = 0) -> int:
+        result: int = system.syscall(*numbers)
+        code = ctypes.get_errno()
+        if result < 0 and code != harmless:
+            raise OSError(code, os.strerror(code))
+        return result
+
+    process = call(_PIDFD_OPEN, pid, 0)  # `os` has it only if Python was built on such a Linux
     try:
         for number in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
-            duplicate = system.syscall(_PIDFD_GETFD, process, int(number), 0)
+            closed_meanwhile = errno.EBADF
+            duplicate = call(_PIDFD_GETFD, process, int(number), 0, harmless=closed_meanwhile)
             if duplicate >= 0:
                 yield duplicate
-            elif ctypes.get_errno() != errno.EBADF:  # closed meanwhile
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     finally:
         os.close(process)
 

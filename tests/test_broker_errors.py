@@ -212,6 +212,26 @@ class TestScarcity:
         assert "Read-only file system" in line
         assert "Set TMPDIR to a folder that can be written to" in line
 
+    def test_there_is_no_user_but_root(self, tmp_path):
+        if not shutil.which("unshare") or subprocess.run(["unshare", "-r", "true"]).returncode:
+            pytest.skip("it takes unshare and user namespaces")
+        assert self.run("start()", tmp_path, "unshare", "-r") == ["started"]
+
+    def test_the_temporary_folder_cannot_be_locked(self, tmp_path):
+        code = """
+            import fcntl, errno
+
+            def flock(*_arguments):  # what NFS says to a descriptor that is open for reading
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+            fcntl.flock = flock
+            start()
+            """
+        left = tmp_path / f"{mqtt_test_broker.FOLDER_PREFIX}left"
+        left.mkdir()
+        assert self.run(code, tmp_path) == ["started"]
+        assert list(tmp_path.iterdir()) == [left]
+
     def test_the_temporary_folder_is_not_there(self, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
         with pytest.raises(BrokerError, match=r"/no/such/folder/.*Set TMPDIR"):

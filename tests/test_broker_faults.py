@@ -186,6 +186,16 @@ class TestDisconnecting:
         assert "others are out of reach" in result
         assert "SYS_PTRACE" in result
 
+    def test_a_python_without_ctypes_and_pidfd_does_it_as_well(self, broker, monkeypatch):
+        monkeypatch.delattr("os.pidfd_open", raising=False)
+        with Watched(broker, client_id="one") as one:
+            broker.disconnect_clients("one")
+            assert one.next_event() == "lost"
+            assert one.next_event() == "connected"
+            monkeypatch.setitem(sys.modules, "ctypes", None)
+            broker.disconnect_clients("one")
+            assert one.next_event() == "lost"
+
 
 def _persistent(version):
     if version == mqtt.MQTTv5:

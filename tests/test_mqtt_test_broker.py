@@ -152,6 +152,36 @@ class TestLife:
             for broker in brokers:
                 broker.stop()
 
+    def test_a_clock_that_stands_still_does_not_matter(self, tmp_path):
+        hung = tmp_path / "mosquitto"
+        hung.write_text(
+            '#!/bin/sh\n[ "$1" = -h ] && echo mosquitto version 2.0 || read _ </dev/zero'
+        )
+        hung.chmod(0o755)
+        # freezegun puts its own function in the place of each that a module has of `time`.
+        frozen = dedent(
+            f"""
+            import sys, time
+            sys.path.insert(0, {str(Path(mqtt_test_broker.__file__).parent)!r})
+            import mqtt_test_broker
+            def freeze(real):
+                for module in list(sys.modules.values()):
+                    for name, value in list(vars(module).items()):
+                        if value is real:
+                            setattr(module, name, lambda: 1.0)
+            freeze(time.monotonic)
+            with mqtt_test_broker.TestMQTTBroker() as broker:
+                assert broker.answers()
+                broker.restart()
+            try:
+                mqtt_test_broker.START_TIMEOUT = 0.2
+                mqtt_test_broker.TestMQTTBroker(executable={str(hung)!r}).start()
+            except mqtt_test_broker.BrokerError as error:
+                assert "does not answer" in str(error), error
+            """
+        )
+        subprocess.run([sys.executable, "-c", frozen], timeout=30, check=True)
+
     def test_a_port_that_is_lost_to_another_is_given_up(self, monkeypatch):
         with TestMQTTBroker() as other:
             taken = [other.port]

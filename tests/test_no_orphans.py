@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
 from helpers.processes import ends, is_alive, wait_until
-from mqtt_test_broker import FOLDER_PREFIX
+from mqtt_test_broker import FOLDER_PREFIX, TestMQTTBroker
 
 TESTS = Path(__file__).parent
 
@@ -261,6 +261,50 @@ class TestSweeping:
             assert one.end() == 0
         assert {path.name for path in temporary_folder.iterdir()} == expected
         assert (precious / "file").exists()
+
+
+class TestForkedChild:
+    """It has a copy of its parent's broker, and may end, or start, one of its own alone."""
+
+    @pytest.fixture
+    def in_a_child(self):
+        """Runs a function in a forked child; its exit status has to be 0."""
+
+        def run(function):
+            child = os.fork()
+            if child == 0:
+                try:
+                    function()
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitpid(child, 0)[1] == 0
+
+        return run
+
+    def test_one_that_leaves_the_block_ends_nothing(self, in_a_child):
+        with TestMQTTBroker() as broker:
+            in_a_child(broker.stop)
+            assert broker.answers()
+            assert "New client connected" in broker.log
+            broker.restart()
+            assert broker.answers()
+
+    @pytest.mark.parametrize("then", [TestMQTTBroker.stop, TestMQTTBroker.answers])
+    def test_one_that_starts_it_has_a_folder_of_its_own(
+        self, in_a_child, temporary_folder, monkeypatch, then
+    ):
+        monkeypatch.setattr("tempfile.tempdir", str(temporary_folder))
+        broker = TestMQTTBroker()
+        broker.reserve()  # as the header line of pytest does before pytest-forked forks
+        folder = broker.log_path.parent
+        try:
+            for _ in range(3):
+                in_a_child(lambda: then(broker.start()))
+                assert wait_until(lambda: not brokers_in(temporary_folder))
+                assert folder.exists()
+        finally:
+            broker.stop()
 
 
 class TestAnyMoment:
