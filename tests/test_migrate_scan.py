@@ -201,6 +201,52 @@ PLANTED = {
             wait_until(lambda: camera_detector.cameras)  #!wait-for-background
             assert camera_detector.cameras
         """,
+    "a wait by a helper in an assertion": """
+        import time
+
+        def wait_until(condition, timeout=2):
+            end = time.monotonic() + timeout
+            while time.monotonic() < end:
+                if condition():
+                    return True
+                time.sleep(0.05)  #!wait-for-background
+            return False
+
+        def test_lambda(camera_detector):
+            assert wait_until(lambda: camera_detector.cameras)  #!wait-for-background
+
+        def test_result(camera_detector):
+            found = wait_until(lambda: camera_detector.cameras)  #!wait-for-background
+            assert found
+
+        def test_clock():
+            assert wait_until(lambda: time.monotonic() > 1)
+        """,
+    "a wait for what a mock has seen": """
+        import time
+        from unittest import mock
+
+        @mock.patch("detect.CameraDetector._run_full_discovery")
+        def test_decorated(run, camera_detector):
+            time.sleep(1)  #!wait-for-background
+            assert run.called
+
+        @mock.patch.object(time, "ctime", str)
+        @mock.patch.object(time, "asctime")
+        def test_only_one_is_passed(asctime, camera_detector):
+            time.sleep(1)  #!wait-for-background
+            assert asctime.called
+
+        def test_with(camera_detector):
+            with mock.patch("detect.ping") as ping:
+                time.sleep(1)  #!wait-for-background
+            ping.assert_called_with("192.168.0.2")
+
+        @mock.patch("clock.tick")
+        def test_of_no_service(tick):
+            time.sleep(1)
+            assert tick.called
+        """,
     "a wait for messages": """
         import time
         import paho.mqtt.client as mqtt
@@ -693,6 +739,7 @@ def test_what_the_background_publishes_needs_the_call_and_the_wait(repo):
         "while not camera_detector.cameras:\n    time.sleep(1)\nelse:\n    pass\n"
         "assert camera_detector.cameras",
         "time.sleep(1)\nassert not mqtt_monitor.messages",
+        "with mock.patch('d.discover') as discover:\n    time.sleep(1)\n    assert discover.called",
         "time.sleep(1)\nassert len(mqtt_monitor.messages) == 0",
         "mqtt_client.publish('a')\ntime.sleep(1)\nassert mqtt_monitor.messages[-1].topic == 'a'",
         "assert mqtt_monitor.messages\nmqtt_client.publish('a')\n"
@@ -722,6 +769,43 @@ def test_the_doubtful_stays_and_is_found(repo, body):
 )
 def test_the_doubtful_test_stays(repo, text):
     assert fixed(repo, text) == text
+
+
+REFUSED = {
+    "params": "@pytest.fixture(params=[1, 2])\n"
+    "def camera_detector(mqtt_broker, request): request.param",
+    "autouse": "@pytest.fixture(autouse=True)\ndef camera_detector(mqtt_broker): yield",
+    "the class": "@pytest.fixture\ndef camera_detector(mqtt_broker, request): request.cls.it = 1",
+    "extends": "@pytest.fixture\ndef camera_detector(mqtt_broker, camera_detector): yield",
+    "wider": "@pytest.fixture(scope='module')\ndef camera_detector(mqtt_broker): yield\n"
+    "@pytest.fixture(scope='module')\ndef user(camera_detector): yield",
+}
+
+
+@pytest.mark.parametrize("place", ["tests/conftest.py", "tests/test_it.py"])
+@pytest.mark.parametrize("slow", REFUSED.values(), ids=REFUSED)
+def test_where_the_slow_fixture_stays_its_tests_wait_on(repo, slow, place):
+    text = f"import pytest\n{slow}\n"
+    if place == "tests/conftest.py":
+        repo.write(place, text)
+        assert fixed(repo, WAIT) == WAIT
+    else:
+        assert fixed(repo, text + WAIT) == text + WAIT
+    assert [f.kind for f in repo.scan()] == ["wait-for-background"]
+
+
+def test_a_fixture_that_is_made_of_the_fast_one_has_its_methods(repo):
+    repo.write(
+        "tests/conftest.py",
+        """
+        import pytest
+        @pytest.fixture(params=[1, 2])
+        def camera_detector(request, camera_detector_fast):
+            camera_detector_fast.mode = request.param
+            return camera_detector_fast
+        """,
+    )
+    assert "test_run_discovery_once" in fixed(repo, WAIT)
 
 
 def test_a_fixture_that_stands_in_for_the_detector(repo):
@@ -871,3 +955,39 @@ def test_commented_leftovers(repo):
         (19, "commented-code"),
     ]
     assert not any(f.certain for f in found)
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# sleep(2)",
+        "# await asyncio.sleep(2)",
+        "# while not camera_detector.cameras:\n#     time.sleep(0.1)",
+        "# try:\n#     from fast import camera_detector\n# except ImportError:\n#     pass",
+        "# class OldBroker:\n#     def start(self):\n#         time.sleep(1)",
+        "# detector = CameraDetector(config)",
+        "# tests.test_detect.camera_detector = camera_detector_fast",
+        "# camera_detector.start_background()",
+        "# port = 1883\n# import tests.test_detect",
+    ],
+)
+def test_old_code_of_other_kinds(repo, comment):
+    repo.write("tests/test_it.py", comment + "\n")
+    assert [f.line for f in findings.commented_leftovers(repo.folder)] == [1]
+
+
+@pytest.mark.parametrize(
+    "comment",
+    [
+        "# camera_detector",
+        "# for a camera_detector",
+        "# with the broker's own port",
+        "# port = 1883",
+        "# while it lasts: nothing",
+        "# time.sleep is bad",
+        "# class of its own",
+    ],
+)
+def test_a_comment_is_no_old_code(repo, comment):
+    repo.write("tests/test_it.py", comment + "\n")
+    assert findings.commented_leftovers(repo.folder) == []

@@ -64,6 +64,7 @@ class Rewriter:
         self._module = function.module
         self._ran = ran
         self._detectors = [p for p in function.params if suite.is_camera_detector(function, p)]
+        self._keeps_slow_fixture = any(suite.stays_slow(function, p) for p in self._detectors)
         self._has_monitor = suite.is_our_fixture(function, _MONITOR)
         self._earlier = [
             node
@@ -87,7 +88,9 @@ class Rewriter:
         is_sync = isinstance(self._function.node, ast.FunctionDef)
         if not is_sync or self._wait.helper or not self._module.is_rewritable:
             raise _NotCertainError
-        if not self._module.stands_alone(statement) or not self._looks:
+        if not self._module.stands_alone(statement) or self._keeps_slow_fixture:
+            raise _NotCertainError
+        if not self._mentions(self._looks, *self._detectors, _MONITOR):
             raise _NotCertainError
         if isinstance(statement, LOOPS):
             self._check_loop(statement)

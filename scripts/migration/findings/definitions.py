@@ -159,6 +159,23 @@ class Definitions:
             return True
         return self._overridden.get(name) == "camera_detector_fast"
 
+    def stays_slow(self, function: Function, name: str) -> bool:
+        """Say whether `override_fixture` refuses to replace the fixture that *function* gets.
+
+        It says why as the tests are collected. What asks for the fast fixture is none to replace.
+        """
+        slow = self._fixture(function, name)
+        if slow is None or "camera_detector_fast" in slow.params:
+            return False
+        return slow.is_irreplaceable_fixture or self._serves_a_wider_fixture(function, name)
+
+    def _serves_a_wider_fixture(self, function: Function, name: str) -> bool:
+        folders = function.module.path.parents
+        conftests = (m for m in self.modules if m.path.name == "conftest.py")
+        seen = [function.module, *(m for m in conftests if m.path.parent in folders)]
+        users = (f for module in seen for f in module.functions if name in f.params)
+        return any(user.fixture_scope not in (None, "function") for user in users)
+
     def is_our_fixture(self, function: Function, name: str) -> bool:
         """Say whether a parameter is a fixture that the test files do not define themselves."""
         if name not in function.params or function.is_in_test_case:

@@ -13,7 +13,12 @@ from collections.abc import Iterator, Sequence
 from .finding import Finding
 from .parsing import FUNCTIONS, Module, shortened, unparsed
 
-_CODE_BEGINS = re.compile(r"(import|from|def|async def|@|time\.sleep)\b|@")
+_CODE_BEGINS = re.compile(
+    r"(import|from|def|async|class|while|for|try|with|await|yield)\b|@|[\w.]*sleep\(|[\w.]+ = "
+    r"|[\w.]*camera_?detector[\w.]*\(",
+    re.I,
+)
+_CAMERA_DETECTOR = re.compile(r"camera_?detector", re.I)
 
 
 def find_leftovers(module: Module) -> Iterator[Finding]:
@@ -31,9 +36,10 @@ def find_leftovers(module: Module) -> Iterator[Finding]:
         block = [
             comments[n] for n in itertools.takewhile(comments.__contains__, itertools.count(line))
         ]
-        length, statement = _longest_code(block)
+        length, statements = _longest_code(block)
         end = line + length - 1
-        if statement is not None and _is_leftover(statement):
+        statement = next(filter(_is_leftover, statements), None)
+        if statement is not None:
             yield Finding(
                 module.path,
                 line,
@@ -48,16 +54,16 @@ def _uncommented(comment: str) -> str:
     return comment[2:] if comment.startswith("# ") else comment.lstrip("#")
 
 
-def _longest_code(block: Sequence[str]) -> tuple[int, ast.stmt | None]:
-    """Return how many lines of a block of comments are code, and its first statement."""
+def _longest_code(block: Sequence[str]) -> tuple[int, list[ast.stmt]]:
+    """Return how many lines of a block of comments are code, and its statements."""
     for length in range(len(block), 0, -1):
         code = textwrap.dedent("\n".join(map(_uncommented, block[:length])))
         try:
             tree = ast.parse(code)
         except (SyntaxError, ValueError, RecursionError):
             continue
-        return length, tree.body[0] if tree.body else None
-    return 1, None
+        return length, tree.body
+    return 1, []
 
 
 def _is_leftover(statement: ast.stmt) -> bool:
@@ -66,4 +72,10 @@ def _is_leftover(statement: ast.stmt) -> bool:
     if isinstance(statement, FUNCTIONS):
         is_fixture = any("fixture" in unparsed(d) for d in statement.decorator_list)
         return is_fixture or statement.name.startswith("test") or "camera" in statement.name
-    return isinstance(statement, ast.Expr) and "sleep" in unparsed(statement)
+    inner = list(ast.walk(statement))
+    if any(isinstance(n, (ast.Import, ast.ImportFrom, *FUNCTIONS)) for n in inner):
+        return any(
+            isinstance(n, ast.stmt) and n is not statement and _is_leftover(n) for n in inner
+        )
+    text = unparsed(statement)
+    return "sleep(" in text or bool(_CAMERA_DETECTOR.search(text))

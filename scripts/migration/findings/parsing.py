@@ -135,6 +135,14 @@ class Function:
         return [] if isinstance(self.node, ast.Module) else self.node.decorator_list
 
     @functools.cached_property
+    def mocks(self) -> set[str]:
+        """The names of the mocks that `patch` puts in the place of something while it runs."""
+        given = [p for p in self.params if p not in ("self", "cls")]
+        passed_in = sum(map(_passes_a_mock_in, self.decorators))
+        bound = (pair for node in self.own_nodes for pair in bindings(node))
+        return {*given[:passed_in], *(unparsed(t) for t, value in bound if _is_patch(value))}
+
+    @functools.cached_property
     def fixture_scope(self) -> str | None:
         """Return the scope of the fixture that it is; None where it is none."""
         for decorator in self.decorators:
@@ -149,6 +157,20 @@ class Function:
         """Return the name that the fixture is asked for by."""
         given = (self.module.string(keyword_value(d, "name")) for d in self.decorators)
         return next(filter(None, given), self.name)
+
+    @functools.cached_property
+    def is_irreplaceable_fixture(self) -> bool:
+        """Whether it does as a fixture what one without its options would not."""
+        options = [
+            keyword_value(d, name) for d in self.decorators for name in ("params", "autouse")
+        ]
+        given = any(not isinstance(o, ast.Constant) or o.value for o in options if o is not None)
+        reads = {unparsed(node) for node in self.own_nodes if isinstance(node, ast.Attribute)}
+        return (
+            given
+            or self.fixture_name in self.params
+            or bool(reads & {"request.param", "request.cls"})
+        )
 
     @property
     def is_test(self) -> bool:
@@ -167,6 +189,20 @@ class Function:
         if not self.name:
             return "the module itself"
         return f"{self.owner.name}.{self.name}()" if self.owner else f"{self.name}()"
+
+
+def _is_patch(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and bool(
+        re.search(r"\bpatch(\.object)?$", unparsed(node.func))
+    )
+
+
+def _passes_a_mock_in(decorator: ast.expr) -> bool:
+    """Say whether it is a `patch` that is not told what else to put there."""
+    if not isinstance(decorator, ast.Call) or not _is_patch(decorator):
+        return False
+    targets = 2 if called_name(decorator) == "object" else 1
+    return len(decorator.args) <= targets and keyword_value(decorator, "new") is None
 
 
 def walk_own(node: ast.AST) -> Iterator[ast.AST]:

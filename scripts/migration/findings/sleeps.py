@@ -102,7 +102,9 @@ def _is_explicit(node: ast.AST) -> bool:
 def name_looked_at(suite: Suite, wait: Wait) -> str:
     """Return the live name that the test looks at while it waits or later; "" if there is none."""
     function, statement = wait.function, wait.statement
-    looks: list[ast.AST] = [statement] if isinstance(statement, LOOPS) else []
+    # A helper that polls is given what it looks at: `assert wait_until(lambda: service.ready)`.
+    looks_itself = isinstance(statement, LOOPS) or wait.helper
+    looks: list[ast.AST] = [statement] if looks_itself else []
     later = list(nodes_after(function, statement))
     looks += [node for node in later if isinstance(node, ast.Assert)]
     looks += [n for n in later if isinstance(n, ast.Call) and _LOOKS.fullmatch(called_name(n))]

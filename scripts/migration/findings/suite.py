@@ -166,6 +166,8 @@ class Suite(Definitions):
         for param in function.params:
             if self._is_live_param(function, param):
                 self._live[function].add(param)
+        if self._live[function] & set(function.params):
+            self._live[function] |= function.mocks  # what the test asks what the service has done
         for node in function.own_nodes:
             for target, value in bindings(node):
                 if self.is_live(function, value):
