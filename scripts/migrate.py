@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -90,11 +91,17 @@ def show_status(
     items = checklist(repository, state)
     output.data["items"] = [asdict(item) for item in items]
     for item in items:
-        output.say(f"- [{'x' if item.done else ' '}] {item.title}", f"      {item.evidence}")
+        evidence = _indented(item.evidence, 6)
+        output.say(f"- [{'x' if item.done else ' '}] {item.title}", f"      {evidence}")
     to_do = next((item for item in items if not item.done), None)
     output.data["next_step"] = to_do and to_do.next_step
     output.say(f"Next: {to_do.next_step}" if to_do else "All done.")
     return LEFT_TO_DO if to_do else DONE
+
+
+def _indented(text: str, spaces: int) -> str:
+    """Indent all lines but the first."""
+    return text.replace("\n", "\n" + " " * spaces)
 
 
 def apply(repository: Repository, state: State, options: argparse.Namespace, output: Output) -> int:
@@ -112,20 +119,40 @@ def apply(repository: Repository, state: State, options: argparse.Namespace, out
     state.tests = repository.tests
     if changes:
         state.make(changes)
-    test = min(tests, key=lambda test: test.is_skipped)  # the first, if there is none better
-    try:
-        proof = _proof(option, test, run_test(repository, collected, test))
-    except CannotMigrateError as error:
-        proof = {"test": test.nodeid, "works": False, "evidence": str(error)}
+    proof = _seen_to_take(repository, option, tests, collected, is_changed=bool(changes))
     if proof != state.proof:
         state.proof = proof
         state.save()
     return _show_proof(proof, output)
 
 
+def _seen_to_take(
+    repository: Repository,
+    option: Option,
+    tests: Sequence[CollectedTest],
+    collected: PytestRun,
+    *,
+    is_changed: bool,
+) -> dict[str, Any]:
+    """Run a test that gets the override; *tests* and *collected* are from before the changes."""
+    test = tests[0]
+    try:
+        if is_changed:
+            collected = collect(repository)
+            tests = useful_tests(option, collected)
+        # The first, if there is none better.
+        test = min(tests, key=lambda t: (not is_in_effect(option, t), t.is_skipped))
+        return _proof(option, test, run_test(repository, collected, test), collected.refusals)
+    except CannotMigrateError as error:
+        return {"test": test.nodeid, "works": False, "evidence": str(error), "refusals": []}
+
+
 def _show_proof(proof: dict[str, Any], output: Output) -> int:
     output.data["proof"] = proof
-    output.say(f"{proof['test']}: {proof['evidence']}")
+    output.say(_indented(f"{proof['test']}: {proof['evidence']}", 4))
+    if proof["works"] and proof["refusals"]:
+        output.say("It works but for the above; rollback takes everything back.")
+        return LEFT_TO_DO
     if proof["works"]:
         output.say("Next: fix, then verify. rollback takes everything back.")
         return DONE
@@ -133,7 +160,9 @@ def _show_proof(proof: dict[str, Any], output: Output) -> int:
     return LEFT_TO_DO
 
 
-def _proof(option: Option, collected: CollectedTest, run: PytestRun) -> dict[str, Any]:
+def _proof(
+    option: Option, collected: CollectedTest, run: PytestRun, refusals: Sequence[str]
+) -> dict[str, Any]:
     """Say whether the override was seen to take in a test that was run."""
     test = next(iter(run.tests), collected)
     set_up, reason = run.outcomes.get("setup", ("not run", run.error))
@@ -149,7 +178,8 @@ def _proof(option: Option, collected: CollectedTest, run: PytestRun) -> dict[str
         "works": took and set_up == "passed",
         "override_took": took,
         "outcome": outcome,
-        "evidence": "; ".join(words),
+        "evidence": "\n".join(["; ".join(words), *refusals]),
+        "refusals": list(refusals),
     }
 
 
@@ -309,6 +339,9 @@ def main(words: Sequence[str] | None = None) -> int:
         return output.finish(run(options, output))
     except CannotMigrateError as error:
         message = str(error)
+    except BrokenPipeError:  # whoever reads our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
         message = f"{error.filename}: {error.strerror}"
     except KeyboardInterrupt:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -33,7 +34,7 @@ from migration.repository import (  # noqa: E402
     open_repository,
 )
 from migration.state import FOLDER, Change, State  # noqa: E402
-from migration.verification import diagnose  # noqa: E402
+from migration.verification import BACKGROUND, diagnose  # noqa: E402
 from migration.wiring import OPTIONS, planned_changes, wired_options  # noqa: E402
 
 SLOW = """
@@ -371,6 +372,31 @@ def test_skipped_tests_prove_nothing(user):
     user.write("tests/test_detect.py", SLOW + skipped.format("z"))
     user.write("tests/test_before.py", "import pytest" + skipped.format("a"))
     assert user.data("apply")["proof"]["test"] == "tests/test_detect.py::test_a_setting"
+
+
+PARAMETRIZED = SLOW.replace("@pytest.fixture", "@pytest.fixture(params=[1])").replace(
+    "detector():", "detector(request):"
+)
+
+
+def test_a_slow_fixture_that_stays_is_said_with_the_reason(user):
+    user.write("tests/test_detect.py", PARAMETRIZED)
+    proof = user.data("apply", status=1)["proof"]
+    assert not proof["works"]
+    assert "was left as it is: it is parametrized" in proof["evidence"]
+    item = user.data("status", status=1)["items"][2]
+    assert not item["done"]
+    assert "it is parametrized" in item["evidence"]
+
+
+def test_one_slow_fixture_that_stays_does_not_hide_that_the_others_are_replaced(user):
+    user.write("tests/test_a.py", PARAMETRIZED)
+    proof = user.data("apply", status=1)["proof"]
+    assert proof["works"]
+    assert proof["test"] == "tests/test_detect.py::test_a_setting"
+    [refusal] = proof["refusals"]
+    assert refusal.startswith("camera_detector in tests/test_a.py was left as it is: ")
+    assert user.data("status", status=1)["items"][2]["done"]
 
 
 def test_a_test_that_fails_is_no_reason_to_doubt_the_setup(user):
@@ -818,6 +844,7 @@ def test_verify_says_what_became_worse_and_why(user):
     status = user.data("status", status=1)["items"][4]
     assert not status["done"]
     assert "1 of them passed before" in status["evidence"]
+    assert "in tests/test_detect.py::test_discovery: it slept for background" in status["evidence"]
 
     user.migrate("fix")
     assert "edited since" in user.data("status", status=1)["items"][4]["evidence"]
@@ -826,6 +853,47 @@ def test_verify_says_what_became_worse_and_why(user):
     assert "overhead per test, median" in text
     assert user.data("status", status=1)["items"][4]["done"]
     assert not (user.root / FOLDER / "before").exists()
+
+
+WAITED = {"nodeid": "tests/test_detect.py::test_b", "diagnosis": f"{BACKGROUND}; or it ..."}
+
+
+@pytest.mark.parametrize(
+    ("text", "regressions", "is_done"),
+    [
+        (SLOW, [WAITED], False),  # scan has not seen the wait, verify has
+        (SLOW, [{**WAITED, "diagnosis": "has no known cause"}], True),
+        (SLEEPING, [], False),  # fix would rewrite it
+        (SLEEPING.replace("2)", "seconds())"), [], True),
+        (SLEEPING.replace("2)", "seconds())"), None, False),
+    ],
+)
+def test_what_verify_has_seen_of_the_waits_counts(user, text, regressions, is_done):
+    user.write("tests/test_detect.py", text)
+    if regressions is not None:
+        state = user.state
+        state.evidence = {
+            "fingerprint": user.repository.fingerprint(),
+            "regressions": regressions,
+            "is_good": not regressions,
+            "after": {},
+            "date": "today",
+            "speed_up": {},
+        }
+        state.save()
+    item = user.data("status", status=1)["items"][3]
+    assert item["done"] == is_done
+    assert ("test_b" in item["evidence"]) == (regressions == [WAITED])
+
+
+def test_a_reader_who_has_seen_enough_is_no_error(user):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as output:
+        command = [sys.executable, SCRIPT, "rollback", user.root]
+        result = subprocess.run(command, env=user.env, stdout=output, stderr=subprocess.PIPE)
+    assert result.stderr == b""
+    assert result.returncode == 128 + signal.SIGPIPE
 
 
 def test_a_suite_that_cannot_be_run_is_not_verified(user):
@@ -877,10 +945,39 @@ DIAGNOSES = {
     "found another class: the": ("    pass\n", "There are several classes CameraDetector: a.b"),
     "found another class: it": ("    monkeypatch.setattr('a.b', 1)\n", "assert 0"),
     "has the old fixture": ("    pass\n", "'X' object has no attribute 'test_run_discovery_once'"),
+    "uses what the slow fixture gave": ("    d.wait(1)\n", "'X' object has no attribute 'broker'"),
+    "needs a dedicated broker": ("    d.wait(1)\n", "ConnectionRefusedError: [Errno 111]"),
     "has no broker": ("    pass\n", "mosquitto was not found"),
     "needs a fixture": ("    pass\n", "fixture 'config' not found"),
     "has no known cause": ("    d.test_run_discovery_once(); d.wait(1)\n", "assert 0"),
 }
+
+
+def test_nothing_at_all_has_no_attributes_where_the_background_did_not_run(user):
+    user.write("tests/test_a.py", "def test_b(d):\n    d.wait(1)\n")
+    reason = "'NoneType' object has no attribute 'name'"
+    assert diagnose(user.repository, "tests/test_a.py::test_b", reason, []) == BACKGROUND
+
+
+def test_all_likely_causes_are_given(user):
+    source = "def test_b(d):\n    d.wait(1)\n    d.connect(clean_session=False)\n"
+    user.write("tests/test_a.py", source)
+    diagnosis = diagnose(user.repository, "tests/test_a.py::test_b", "assert 0", [])
+    assert diagnosis.startswith("needs a dedicated client")
+    assert diagnosis.endswith(f"; or it {BACKGROUND}")
+
+
+@pytest.mark.parametrize("place", ["tests/test_a.py", "tests/conftest.py", "conftest.py"])
+def test_a_test_that_relied_on_the_one_before(user, place):
+    source = "def test_b(camera_detector): assert camera_detector.mine\n"
+    user.write("tests/test_a.py", source)
+    fixture = "@pytest.fixture(scope='module')\ndef camera_detector(): pass\n"
+    user.write(place, fixture + (source if place == "tests/test_a.py" else ""))
+    diagnosis = diagnose(user.repository, "tests/test_a.py::test_b", "assert 0", [])
+    assert diagnosis.startswith("shared the service with the tests before it")
+    user.write(place, user.read(place).replace("(scope='module')", ""))
+    diagnosis = diagnose(user.repository, "tests/test_a.py::test_b", "assert 0", [])
+    assert diagnosis.startswith("has no known cause")
 
 
 @pytest.mark.parametrize("diagnosis", DIAGNOSES)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .findings import Finding, commented_leftovers, scan
 from .repository import Repository, count
 from .state import FOLDER, State
+from .verification import BACKGROUND
 from .wiring import wired_options
 
 WAIT = "wait-for-background"
@@ -65,20 +67,24 @@ def _set_up(repository: Repository, state: State) -> Iterator[Item]:
 
 def _tests(repository: Repository, state: State) -> Iterator[Item]:
     waits = waits_in_tests(repository, scan(repository.root))
-    places = ", ".join(f"{wait.path}:{wait.line}" for wait in waits[:SHOWN])
-    yield Item(
-        "Update tests that depend on background tasks",
-        not waits,
-        f"{count(len(waits), 'wait')}, in {places}"
-        if waits
-        else "no test is found that waits for them",
-        "fix (and scan, for what it leaves to you)",
-    )
     evidence = state.evidence
     is_current = evidence is not None and evidence["fingerprint"] == repository.fingerprint()
+    failing = _fail_for_want_of_background(evidence) if is_current else []
+    places = _places(f"{wait.path}:{wait.line}" for wait in waits)
+    found = [f"{count(len(waits), 'wait')}, {places}"] if waits else []
+    found += [f"{count(len(failing), 'test')} that waited, {_places(failing)}"] if failing else []
+    is_good = bool(evidence and is_current and evidence["is_good"])
+    if waits and is_good:
+        found.append("the tests pass as they are")
+    yield Item(
+        "Update tests that depend on background tasks",
+        not found or (is_good and not any(wait.certain for wait in waits)),
+        "; ".join(found) or "no test is found that waits for them",
+        "fix (and scan and verify, for what it leaves to you)",
+    )
     yield Item(
         "Run full test suite",
-        bool(evidence and is_current and evidence["is_good"]),
+        is_good,
         _describe_run(evidence, is_current),
         "verify",
     )
@@ -89,6 +95,18 @@ def _tests(repository: Repository, state: State) -> Iterator[Item]:
         _describe_speed_up(evidence),
         "verify",
     )
+
+
+def _fail_for_want_of_background(evidence: dict[str, Any] | None) -> list[str]:
+    regressions = evidence["regressions"] if evidence else ()
+    return [r["nodeid"] for r in regressions if r["diagnosis"].startswith(BACKGROUND)]
+
+
+def _places(names: Iterable[str]) -> str:
+    """Write the first of several places."""
+    shown = list(names)
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return f"in {', '.join(shown[:SHOWN])}{more}"
 
 
 def waits_in_tests(repository: Repository, findings: Sequence[Finding]) -> list[Finding]:
@@ -122,7 +140,11 @@ def _describe_run(evidence: dict[str, object] | None, is_current: bool) -> str:
     regressions = evidence["regressions"]
     assert isinstance(regressions, list)
     worse = f", {len(regressions)} of them passed before" if regressions else ""
-    return f"{evidence['date']}: {outcomes}{worse}{since}"
+    why: dict[str, list[str]] = {}
+    for regression in regressions:
+        why.setdefault(regression["diagnosis"], []).append(regression["nodeid"])
+    diagnoses = [f"{_places(nodeids)}: it {diagnosis}" for diagnosis, nodeids in why.items()]
+    return "\n".join([f"{evidence['date']}: {outcomes}{worse}{since}", *diagnoses])
 
 
 def _describe_speed_up(evidence: dict[str, object] | None) -> str:
@@ -135,11 +157,10 @@ def _describe_speed_up(evidence: dict[str, object] | None) -> str:
 
 def _cleaned(repository: Repository) -> Item:
     leftovers = commented_leftovers(repository.root)
-    places = ", ".join(f"{leftover.path}:{leftover.line}" for leftover in leftovers[:SHOWN])
-    more = f" and {len(leftovers) - SHOWN} more" if len(leftovers) > SHOWN else ""
+    places = _places(f"{leftover.path}:{leftover.line}" for leftover in leftovers)
     return Item(
         "Remove old commented code",
         not leftovers,
-        f"there is some in {places}{more}" if leftovers else "there is none",
+        f"there is some {places}" if leftovers else "there is none",
         "remove it by hand (scan lists it)",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,8 @@ PATIENCE = 300.0
 
 INTERRUPT_PATIENCE = 30.0
 """Seconds that a command gets to clean up after an interrupt before it is killed."""
+
+_REFUSAL = re.compile(r"\w+ in .+ was left as it is: |\w+: nothing was overridden\.")
 
 SWITCH = "CAMERA_DETECTOR_FIXTURE"
 
@@ -56,6 +59,12 @@ class PytestRun:
         elif news["tests"]:  # pytest-xdist's main process collects none
             self.path = news["path"]
             self.tests = [CollectedTest(**test) for test in news["tests"]]
+
+    @property
+    def refusals(self) -> list[str]:
+        """What the override of the fixtures says of those that it has left as they are."""
+        lines = (line.strip() for line in self.output.splitlines())
+        return list(dict.fromkeys(line for line in lines if _REFUSAL.match(line)))
 
     @property
     def error(self) -> str:

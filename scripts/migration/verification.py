@@ -213,7 +213,7 @@ class _Cause:
 
 CAUSES = (
     _Cause(
-        "has the old fixture: the override did not take; see the end of pytest's report",
+        "has the old fixture: the override did not take; apply says why",
         message="has no attribute 'test_run_discovery_once'|has no attribute 'test_run_health",
     ),
     _Cause(
@@ -226,6 +226,16 @@ CAUSES = (
     _Cause(
         "needs a fixture that the fast one does not set up: have the test ask for it",
         message="fixture '.*' not found",
+    ),
+    _Cause(
+        "uses what the slow fixture gave the service, and the fast one does not: have a fixture "
+        "that asks for the fast one set it, and the test ask for that",
+        message="'(?!NoneType')\\w+' object has no attribute",
+    ),
+    _Cause(
+        "needs a dedicated broker, where only the slow fixture started one: have it connect to "
+        "test_mqtt_broker.port, or to isolated_mqtt_broker.port for a broker of its own",
+        message="Connection refused|ConnectionRefusedError",
     ),
     _Cause(
         "needs a dedicated client: a client on loan always reaches the test broker, is no session "
@@ -246,6 +256,12 @@ BACKGROUND = (
     "camera_detector.test_run_discovery_once() or test_run_health_check_once() instead, or "
     "test_enable_background_tasks() where the background is what is tested"
 )
+SHARED = (
+    "shared the service with the tests before it, as the slow fixture is not function-scoped; the "
+    "fast one gives each test a service of its own: have the test do all that it relies on"
+)
+_SHARED_FIXTURE = re.compile(r"fixture\(.*scope=.(class|module|package|session)")
+_OVERRIDDEN = re.compile(r"\boverride_fixture\(\s*[\"'](\w+)")
 _WAITS = re.compile(r"\bsleep\(|\.wait\(|\bwait_for|monotonic\(|while .*:|_thread\b|is_alive\(")
 _EXPLICIT = re.compile(r"\btest_(run_\w+_once|enable_background_tasks)\(")
 
@@ -254,18 +270,33 @@ def diagnose(repository: Repository, nodeid: str, reason: str, findings: Sequenc
     """Say why a test fails that passed before, as far as its error and its source tell."""
     lines, source = _source_of(repository, nodeid)
     path = Path(nodeid.partition("::")[0])
+    waits = bool(_WAITS.search(source)) and not _EXPLICIT.search(source)
     for cause in CAUSES:
         if re.search(cause.message, reason):
             return cause.remedy
     is_found = any(finding.path == path and finding.line in lines for finding in findings)
-    if is_found or (_WAITS.search(source) and not _EXPLICIT.search(source)):
-        return BACKGROUND
-    for cause in CAUSES:
-        if re.search(cause.source, source):
-            return cause.remedy
-    return (
+    likely = [BACKGROUND] if is_found else []
+    likely += [cause.remedy for cause in CAUSES if re.search(cause.source, source)]
+    likely += [BACKGROUND] if waits else []
+    likely += [SHARED] if _shares_its_service(repository, path, source) else []
+    return "; or it ".join(dict.fromkeys(likely)) or (
         "has no known cause: run it alone, and again with CAMERA_DETECTOR_FIXTURE=original in the "
         "environment"
+    )
+
+
+def _shares_its_service(repository: Repository, path: Path, source: str) -> bool:
+    """Say whether the slow fixture of a test, in its file or a conftest.py, serves several."""
+    places = [path, *(folder / "conftest.py" for folder in path.parents)]
+    texts = [decode(content, p) for p in places if (content := repository.read(p)) is not None]
+    overridden = {"camera_detector", *(n for text in texts for n in _OVERRIDDEN.findall(text))}
+    return any(
+        isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.name in overridden
+        and re.search(rf"\b{node.name}\b", source)
+        and any(_SHARED_FIXTURE.search(ast.unparse(d)) for d in node.decorator_list)
+        for text in texts
+        for node in ast.walk(ast.parse(text))
     )
 
 
