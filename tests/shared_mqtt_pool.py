@@ -256,6 +256,8 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
     finally:
         client._host, client._port = given
     _send_at_once(client.socket())
+    if vars(client).get("reconnect") is _refuse_to_reconnect:  # its loan has ended meanwhile
+        client.disconnect()
     return result
 
 

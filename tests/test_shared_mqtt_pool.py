@@ -17,7 +17,7 @@ from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from shared_mqtt_pool import MQTTConnectionError, MQTTMonitor, SharedMQTTPool
+from shared_mqtt_pool import ClientScope, MQTTConnectionError, MQTTMonitor, SharedMQTTPool
 
 NOWHERE = "192.0.2.1"  # an address that is reserved for documentation
 
@@ -58,6 +58,19 @@ def subscribe(client, topic_filter, qos=0):
     assert granted.wait(10), f"no SUBACK for {topic_filter}"
 
 
+class HeldConnections(ClientScope):
+    """Holds connections as a slow network does, just before they are made."""
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def route(self, _client, host, port):
+        self.reached.set()
+        assert self.go_on.wait(10)
+        return host, port
+
+
 class TestPool:
     def test_lends_real_clients_that_are_connected(self, pool):
         client = pool.acquire()
@@ -67,6 +80,20 @@ class TestPool:
         pool.release(client)
         assert not client.is_connected()
         assert pool.ref_count == 0
+
+    def test_a_connection_that_is_made_as_the_loan_ends_ends_too(self, pool):
+        held = HeldConnections()
+        with held.active():
+            with pool.lending():
+                client = paho_client(client_id="late")
+                client.connect_async(NOWHERE, 1883)
+                thread = threading.Thread(target=client.loop_forever, daemon=True)
+                thread.start()
+                assert held.reached.wait(10)
+            held.go_on.set()
+            thread.join(10)
+        assert not thread.is_alive()
+        assert not client.is_connected()
 
     def test_lends_to_many_threads(self, pool):
         def use(number):
