@@ -69,12 +69,13 @@ class _Interrupt:
 
     def __init__(self, is_daemon: bool) -> None:
         self.was_daemon = is_daemon
-        self._requested = False
+        self.started_in = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+        self.requested = False
         self._waiting_on: threading.Condition | None = None
 
     def request(self) -> None:
         """Have the thread raise WorkInterrupted from its sleep or wait, now or at the next."""
-        self._requested = True
+        self.requested = True
         condition = self._waiting_on
         if condition is not None and condition.acquire(timeout=GRACE):
             try:
@@ -86,14 +87,14 @@ class _Interrupt:
         self, wait: Callable[..., bool], condition: threading.Condition, timeout: float | None
     ) -> bool:
         """Wait on *condition*, whose lock the thread holds, or be interrupted."""
-        self._waiting_on = condition  # before the look at _requested: none is missed so
+        self._waiting_on = condition  # before the look at requested: none is missed so
         result = False
         try:
-            if not self._requested:
+            if not self.requested:
                 result = wait(condition, timeout)
         finally:
             self._waiting_on = None
-        if self._requested:
+        if self.requested:
             raise WorkInterrupted
         return result
 
@@ -144,9 +145,9 @@ def _around(start: Callable[[threading.Thread], None]) -> Callable[..., None]:
     @functools.wraps(start)
     def start_interruptible(thread: threading.Thread) -> None:
         if _interrupt_of(thread) is None and thread.ident is None:
-            thread.__dict__[_INTERRUPT] = _Interrupt(thread.daemon)
+            interrupt = thread.__dict__[_INTERRUPT] = _Interrupt(thread.daemon)
             thread.daemon = True
-            run = functools.partial(_run_until_interrupted, thread.run)
+            run = functools.partial(_run_until_interrupted, thread.run, interrupt)
             thread.run = run  # type: ignore[method-assign]
         start(thread)
         for threads in tuple(_listening):
@@ -167,9 +168,14 @@ def _was_daemon(thread: threading.Thread) -> bool:
     return interrupt is None or interrupt.was_daemon
 
 
-def _run_until_interrupted(run: Callable[[], None]) -> None:
-    with contextlib.suppress(WorkInterrupted):
+def _run_until_interrupted(run: Callable[[], None], interrupt: _Interrupt) -> None:
+    try:
         run()
+    except WorkInterrupted:
+        pass
+    except Exception:
+        if not interrupt.requested:  # else it is our doing: asyncio.run() says RuntimeError
+            raise
 
 
 def _interruptible(wait: Callable[..., bool]) -> Callable[..., bool]:
@@ -337,7 +343,7 @@ class ConcurrentFuturesFix:
         with _created_lock:
             ours = [executor for executor, number in _created.items() if number >= first_number]
         workers = [thread for executor in ours for thread in _retire(executor)]
-        self._note_stuck(end_threads(workers), "its executor was shut down")
+        self._note_stuck(end_threads(_unnamed(workers)), "its executor was shut down")
         if self._is_whole_session:
             self._end_all_threads()
         self.threads.__exit__()
@@ -351,15 +357,18 @@ class ConcurrentFuturesFix:
         daemons = [thread for thread in alive if _was_daemon(thread)]
         for thread in daemons:
             _wake_to_end(thread)
-        others = [thread for thread in alive if thread not in daemons]
+        others = _unnamed(thread for thread in alive if thread not in daemons)
         self._note_stuck(end_threads(others, at_once=True), "the last test")
         _join(daemons)
 
     def _note_stuck(self, threads: list[threading.Thread], after: str) -> None:
-        for thread in threads:
+        for thread in name_once(threads):
+            interrupt = _interrupt_of(thread)
+            origin = interrupt.started_in if interrupt else ""
             self.stuck.append(
-                f"{thread.name} runs on after {after}. Have what it waits for time out, "
-                f"or end with the service. It stands in:\n{stack_of(thread)}"
+                f"{thread.name} runs on after {after}; it was started in {origin or 'no test'}. "
+                "Have what it waits for time out, or end with the service. "
+                f"It stands in:\n{stack_of(thread)}"
             )
 
 
@@ -398,6 +407,20 @@ def end_threads(
     for thread in alive:
         _forget_at_exit(thread)
     return alive
+
+
+def name_once(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
+    """Return those of *threads* that no report has named, for one that does so now."""
+    unnamed = _unnamed(threads)
+    _named.update(unnamed)
+    return unnamed
+
+
+def _unnamed(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
+    return [thread for thread in threads if thread not in _named]
+
+
+_named: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 def _join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
@@ -455,16 +478,19 @@ class _Summary:
     def __init__(self, fix: ConcurrentFuturesFix) -> None:
         self._fix = fix
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        sections = {
+    def _sections(self) -> dict[str, list[str]]:
+        return {
             "late submissions to executors (refused)": refusals.describe(),
             "threads that would not end": self._fix.stuck,
         }
-        for title, lines in sections.items():
-            if lines:
-                terminalreporter.section(title)
-                for line in lines:
-                    terminalreporter.line(line)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[self.NAME] = self._sections()
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        _print_sections(terminalreporter, self._sections())
 
     def pytest_unconfigure(self) -> None:
         # The report is out and pytest has closed the streams that it captured. Whatever a thread
@@ -473,6 +499,44 @@ class _Summary:
             logging.raiseExceptions = False
             logging.lastResort = None
             threading.excepthook = _ignore
+
+
+class _SummaryOfWorkers:
+    """The same for the workers of pytest-xdist, in the process whose terminal is seen."""
+
+    NAME = "concurrent-futures-fix-summary-of-workers"
+
+    def __init__(self) -> None:
+        self._sections: dict[str, list[str]] = {}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        for title, lines in getattr(node, "workeroutput", {}).get(_Summary.NAME, {}).items():
+            self._sections.setdefault(title, []).extend(lines)
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        _print_sections(terminalreporter, self._sections)
+
+
+def _print_sections(terminalreporter: Any, sections: dict[str, list[str]]) -> None:
+    for title, lines in sections.items():
+        if lines:
+            terminalreporter.section(title)
+            for line in lines:
+                terminalreporter.line(line)
+
+
+def _hear_of_workers() -> None:
+    """Register with the pytest that imports this; in that process no fixture is ever set up."""
+    for frame, _ in traceback.walk_stack(None):
+        manager = frame.f_locals.get("self")
+        if isinstance(manager, pytest.PytestPluginManager):
+            if not manager.has_plugin(_SummaryOfWorkers.NAME):
+                manager.register(_SummaryOfWorkers(), _SummaryOfWorkers.NAME)
+            return
+
+
+_hear_of_workers()
 
 
 def _ignore(_args: threading.ExceptHookArgs) -> None:

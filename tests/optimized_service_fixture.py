@@ -42,11 +42,11 @@ from typing import TYPE_CHECKING, Any, Callable, Union
 import pytest
 
 if TYPE_CHECKING or not __package__:
-    from concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
+    from concurrent_futures_fix import ConcurrentFuturesFix, end_threads, name_once, stack_of
     from mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
     from shared_mqtt_pool import PREFIX_VARIABLES, SharedMQTTPool, leaks_on_purpose
 else:
-    from .concurrent_futures_fix import ConcurrentFuturesFix, end_threads, stack_of
+    from .concurrent_futures_fix import ConcurrentFuturesFix, end_threads, name_once, stack_of
     from .mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
     from .shared_mqtt_pool import PREFIX_VARIABLES, SharedMQTTPool, leaks_on_purpose
 
@@ -267,7 +267,7 @@ class ServiceUnderTest:
             _finished(getattr(self.service, cleanup)())
 
     def _end_threads(self, fix: ConcurrentFuturesFix) -> None:
-        for thread in end_threads(fix.threads.alive):
+        for thread in name_once(end_threads(fix.threads.alive)):
             self.leaks.append(
                 f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
                 f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"

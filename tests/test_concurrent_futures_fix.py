@@ -152,7 +152,20 @@ class TestFix:
             executor.submit(lock.acquire)
         [text] = fix.stuck
         assert text.startswith("stubborn_0 runs on")
+        assert (
+            "started in tests/test_concurrent_futures_fix.py::TestFix::test_a_worker_that_does"
+            in text
+        )
         assert "thread.py" in text
+
+    def test_a_worker_that_outlives_two_blocks_is_named_by_the_first(self):
+        lock = threading.Lock()
+        with lock, ConcurrentFuturesFix(since_import=True) as outer:
+            with ConcurrentFuturesFix() as inner:
+                executor = ThreadPoolExecutor(1)
+                executor.submit(lock.acquire)
+            assert len(inner.stuck) == 1
+        assert outer.stuck == []
 
     def test_threads_become_daemons(self):
         with ConcurrentFuturesFix():
@@ -184,6 +197,19 @@ class TestEndThreads:
             threading.Thread(target=loop.run_forever).start()
             assert end_threads(fix.threads.alive) == []
         loop.close()
+
+    def test_ends_a_coroutine_without_a_word(self):
+        runs = threading.Event()
+
+        async def wait_in_a_loop():
+            runs.set()
+            await asyncio.Event().wait()
+
+        with ConcurrentFuturesFix() as fix:
+            threading.Thread(target=asyncio.run, args=[wait_in_a_loop()]).start()
+            assert runs.wait(10)
+            # "Event loop stopped before Future completed" would be a warning, here an error.
+            assert end_threads(fix.threads.alive) == []
 
     def test_lets_work_end_by_itself(self):
         done = []
@@ -276,6 +302,40 @@ class TestFixture:
         assert result.stderr.str() == ""
         result.stdout.fnmatch_lines(
             ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
+        )
+
+    def test_what_xdist_s_workers_report_is_seen(self, repository):
+        pytest.importorskip("xdist")
+        repository.write(
+            "tests/conftest.py",
+            """
+            from concurrent.futures import ThreadPoolExecutor
+            from concurrent_futures_fix import fix_concurrent_futures
+
+            executor = ThreadPoolExecutor(1)
+            def pytest_sessionfinish(): executor.submit(int)
+            """,
+        )
+        repository.write(
+            "tests/test_it.py",
+            """
+            import threading
+
+            lock = threading.Lock()
+            lock.acquire()
+
+            def test_blocks(): threading.Thread(target=lock.acquire, name="stubborn").start()
+            """,
+        )
+        result = repository.run("-W", "error", "-p", "xdist", "-n", "1")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(
+            [
+                "*late submissions*",
+                "1 x int, submitted at *",
+                "*would not end*",
+                "stubborn runs on *; it was started in tests/test_it.py::test_blocks.*",
+            ]
         )
 
     def test_nothing_is_patched_outside_the_blocks(self, repository):

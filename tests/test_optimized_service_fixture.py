@@ -347,19 +347,25 @@ class TestService:
             "tests/test_it.py",
             SLOW
             + """
+    from concurrent.futures import ThreadPoolExecutor
+
     lock = threading.Lock()
     lock.acquire()
 
     def hold(): lock.acquire()
 
     def test_one(thermostat): threading.Thread(target=hold, name="stubborn").start()
-    def test_two(thermostat): pass
+    def test_two(thermostat):
+        thermostat.pool = ThreadPoolExecutor(1, "blocked")
+        thermostat.pool.submit(hold)
             """,
         )
         result = repository.run()
         result.assert_outcomes(passed=2)
         result.stdout.fnmatch_lines(["*::test_one: thread stubborn runs on.*", "*in hold*"])
-        assert result.stdout.str().count("stubborn runs on.") == 1
+        result.stdout.fnmatch_lines(["*::test_two: blocked_0 runs on after *", "*in hold*"])
+        for name in ("stubborn", "blocked_0"):
+            assert result.stdout.str().count(f"{name} runs on") == 1
 
     def test_slots_are_refused(self, repository):
         repository.write(
