@@ -93,22 +93,15 @@ class PortInUseError(BrokerError):
     """A port that another process listens on."""
 
 
-_TEMPORARY_FOLDER_REMEDY = "Set TMPDIR to a folder that can be written to."
-_SPACE_REMEDY = "Free some space there, or set TMPDIR to a folder elsewhere."
-_DESCRIPTORS_REMEDY = (
-    "Raise the limit (`ulimit -n`), or look for what leaves files or connections open."
-)
 _REMEDIES = {
-    errno.ENOSPC: _SPACE_REMEDY,
-    errno.EDQUOT: _SPACE_REMEDY,
-    errno.EFBIG: "Raise the limit of a file's size (`ulimit -f`).",
-    errno.EMFILE: _DESCRIPTORS_REMEDY,
-    errno.ENFILE: _DESCRIPTORS_REMEDY,
-    errno.EAGAIN: "Raise the limit of processes (`ulimit -u`), or end some.",
-    errno.EACCES: _TEMPORARY_FOLDER_REMEDY,
-    errno.EPERM: _TEMPORARY_FOLDER_REMEDY,
-    errno.EROFS: _TEMPORARY_FOLDER_REMEDY,
-    errno.ENOENT: _TEMPORARY_FOLDER_REMEDY,
+    "Free some space there, or set TMPDIR to a folder elsewhere.": ("ENOSPC", "EDQUOT"),
+    "Raise the limit of a file's size (`ulimit -f`).": ("EFBIG",),
+    "Raise the limit (`ulimit -n`), or look for what leaves files or connections open.": (
+        "EMFILE",
+        "ENFILE",
+    ),
+    "Raise the limit of processes (`ulimit -u`), or end some.": ("EAGAIN",),
+    "Set TMPDIR to a folder that can be written to.": ("EACCES", "EPERM", "EROFS", "ENOENT"),
 }
 
 
@@ -120,10 +113,10 @@ def _remedies() -> Iterator[None]:
         yield
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        remedy = _REMEDIES.get(error.errno or 0, "")
-        raise BrokerError(
-            f"the test broker cannot be started: {error.strerror or error}{where}. {remedy}".strip()
-        ) from None
+        name = errno.errorcode.get(error.errno or 0)
+        remedies = [remedy for remedy, names in _REMEDIES.items() if name in names]
+        what = f"the test broker cannot be started: {error.strerror or error}{where}."
+        raise BrokerError(" ".join([what, *remedies])) from None
 
 
 # --- The binary -------------------------------------------------------------------------------
@@ -188,11 +181,10 @@ def mosquitto_version(executable: str, timeout: float = 2.0) -> str | None:
 _VERSION = re.compile(r"mosquitto version (\d+\.\d\S*)")
 
 
-def _is_too_old(version: str) -> bool:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:2]) < OLDEST_VERSION
-
-
 def _too_old(executable: str, version: str) -> str:
+    """Say that this version is too old, and what to do; empty where it is not."""
+    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= OLDEST_VERSION:
+        return ""
     needed = ".".join(map(str, OLDEST_VERSION))
     return (
         f"{executable} is mosquitto {version}; it takes {needed} or later. Update it with "
@@ -314,14 +306,9 @@ class MQTTEndpoint:
         if not self.websockets:
             return packet
         # One binary frame; an all-zero mask leaves the payload as it is.
-        return type(packet)(_frame_header(len(packet)) + bytes(4) + packet)
-
-
-def _frame_header(length: int) -> bytes:
-    """Begin a websocket frame that is binary, masked, and the only one of its message."""
-    if length < 126:
-        return bytes([0x82, 0x80 | length])
-    return bytes([0x82, 0x80 | 126]) + struct.pack("!H", length)
+        length = struct.pack("!BH", 0xFE, len(packet)) if len(packet) > 125 else None
+        header = b"\x82" + (length or bytes([0x80 | len(packet)]))
+        return type(packet)(header + bytes(4) + packet)
 
 
 def _connect_packet(client_id: str, username: str | None, password: str | None) -> bytes:
@@ -427,7 +414,7 @@ class TestMQTTBroker(MQTTEndpoint):
         self._port_is_known = False  # to clients
         self._tls = tls
         self._require_client_certificate = require_client_certificate
-        self._certificates: _Certificates | None = None
+        self._certificates: dict[str, str] = {}
         self._executable = executable
         self._reservation: weakref.finalize[Any, Any] | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -478,7 +465,7 @@ class TestMQTTBroker(MQTTEndpoint):
         That is ``ca_certs``, and ``certfile`` and ``keyfile`` where a client certificate is
         required. Empty without TLS. A Python client does as well with ``ssl_context``.
         """
-        if self._certificates is None or self._folder is None:
+        if not self._certificates or self._folder is None:
             return {}
         files = {"ca_certs": "ca.pem"}
         if self._require_client_certificate:
@@ -491,7 +478,7 @@ class TestMQTTBroker(MQTTEndpoint):
         """Choose the port and make the folder of the log, for a start later on."""
         if self._folder is None or not self._folder.is_ours():
             self._folder = _Folder()
-            self._log_file().touch(mode=0o600)
+            (self._folder.path / "mosquitto.log").touch(mode=0o600)
         if self._reservation is None:
             reservation = _reserve_port(self.host, self.port)
             self.port = reservation.getsockname()[1]
@@ -534,18 +521,21 @@ class TestMQTTBroker(MQTTEndpoint):
             _sweep_abandoned_folders(tempfile.gettempdir())
             self._discard_process()
             self.reserve()
-            folder = self._require_folder()
-            config = self._write_config(folder.path)
+            assert self.log_path is not None, "reserve() makes its folder"
+            config = self._write_config(self.log_path.parent)
             if sys.platform != "linux":
                 self._release_port()  # BSD lets nobody bind beside it, mosquitto neither
-            self._process = self._spawn(executable, config)
+            self._process = self._spawn(executable, config, self.log_path)
             self.wait_for_ready(START_TIMEOUT)
-            self._refuse_old_version(executable)
+            logged = _VERSION.search(self._current_log())
+            complaint = _too_old(executable, logged[1]) if logged else ""
+            if complaint:
+                raise BrokerError(complaint)
             on_failure.pop_all()
 
-    def _spawn(self, executable: str, config: Path) -> subprocess.Popen[bytes]:
+    def _spawn(self, executable: str, config: Path, log_path: Path) -> subprocess.Popen[bytes]:
         __tracebackhide__ = True
-        with self._log_file().open("ab") as log:
+        with log_path.open("ab") as log:
             try:
                 return subprocess.Popen(
                     [executable, "-c", str(config)],
@@ -701,48 +691,41 @@ class TestMQTTBroker(MQTTEndpoint):
         """Say whether mosquitto has ended although nobody here asked it to."""
         return not self._end_is_known and not self.is_running()
 
-    def describe_death(self) -> str:
-        """Return mosquitto's exit status and the end of its log, for a report."""
+    def report_death(self) -> str:
+        """Return mosquitto's exit status and the end of its log; it is known from then on."""
+        self._end_is_known = True
         status = self._process.returncode if self._process else None
         name = f" That is {signal.Signals(-status).name}." if status and status < 0 else ""
         return f"mosquitto ended with status {status}.{name} {self._log_tail()}"
-
-    def acknowledge_death(self) -> None:
-        """Take note that the death is reported."""
-        self._end_is_known = True
 
     def _has_logged(self, text: str) -> bool:
         options = {line.split()[0] for line in self._config_lines if line.strip()}
         if options & {"log_type", "log_dest", "connection_messages"} or text in self._current_log():
             return True
-        self._require_folder().check_space()  # a log that cannot grow says nothing, for ever
+        if self._folder is not None:
+            self._folder.check_space()  # a log that cannot grow says nothing, for ever
         return False
 
     def _start_error(self, what: str) -> BrokerError:
-        log = self._current_log()
-        kind = PortInUseError if "Address already in use" in log else BrokerError
-        lines = f" Our config_lines: {list(self._config_lines)}." if self._config_lines else ""
-        doubts = "" if kind is PortInUseError else self._doubts()
-        return kind(
-            f"mosquitto on {self.host}:{self.port} {what}.{doubts}{lines} {self._log_tail()}"
-        )
+        port_is_taken = "Address already in use" in self._current_log()
+        parts = [f"mosquitto on {self.host}:{self.port} {what}."]
+        if not port_is_taken:
+            parts += self._doubts()
+        if self._config_lines:
+            parts += [f"Our config_lines: {list(self._config_lines)}."]
+        kind = PortInUseError if port_is_taken else BrokerError
+        return kind(" ".join([*parts, self._log_tail()]))
 
-    def _doubts(self) -> str:
+    def _doubts(self) -> list[str]:
         """Say what is wrong with the binary, as far as it can be told."""
         executable = find_mosquitto(self._executable)
         version = mosquitto_version(executable)
-        if version is None:
-            return (
-                f" {executable} does not give a version as mosquitto does: name the binary with "
-                "MQTT_TEST_MOSQUITTO or `executable`."
-            )
-        return f" {_too_old(executable, version)}" if _is_too_old(version) else ""
-
-    def _refuse_old_version(self, executable: str) -> None:
-        __tracebackhide__ = True
-        logged = _VERSION.search(self._current_log())
-        if logged and _is_too_old(logged[1]):
-            raise BrokerError(_too_old(executable, logged[1]))
+        if version is not None:
+            return list(filter(None, [_too_old(executable, version)]))
+        return [
+            f"{executable} does not give a version as mosquitto does: name the binary with "
+            "MQTT_TEST_MOSQUITTO or `executable`."
+        ]
 
     def _log_tail(self) -> str:
         tail = self.log.splitlines()[-LOG_TAIL_LINES:]
@@ -753,13 +736,6 @@ class TestMQTTBroker(MQTTEndpoint):
             return self.log_path.read_text(errors="replace") if self.log_path else ""
         except FileNotFoundError:  # somebody has cleaned up the temporary folder
             return ""
-
-    def _log_file(self) -> Path:
-        return self._require_folder().path / "mosquitto.log"
-
-    def _require_folder(self) -> _Folder:
-        assert self._folder is not None, "start() and reserve() make one"
-        return self._folder
 
     def _require_process(self, verb: str) -> subprocess.Popen[bytes]:
         __tracebackhide__ = True
@@ -824,9 +800,10 @@ class TestMQTTBroker(MQTTEndpoint):
 
     def _tls_lines(self, folder: Path) -> list[str]:
         __tracebackhide__ = True
-        if self._certificates is None:
-            self._certificates = _Certificates(self.host)
-        self._certificates.write(folder)
+        if not self._certificates:
+            self._certificates = _issue_certificates(self.host)
+        for name, text in self._certificates.items():
+            _write_private(folder / name, text)
         if self.ssl_context is None:
             self.ssl_context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
             if self._require_client_certificate:
@@ -1029,33 +1006,23 @@ def _password_hash(password: str, iterations: int = 101) -> str:
     return "$7$" + "$".join([str(iterations), *encoded])
 
 
-class _Certificates:
-    """An authority, and what it has issued to the broker and to its clients."""
-
-    def __init__(self, host: str) -> None:
-        __tracebackhide__ = True
-        try:
-            import trustme
-        except ImportError:
-            raise BrokerError(
-                "tls=True needs the package trustme for its certificates: pip install trustme"
-            ) from None
-        authority = trustme.CA()
-        server = authority.issue_cert(host, "localhost")
-        client = authority.issue_cert("client@mqtt.test")
-        self._files = {
-            "ca.pem": [authority.cert_pem],
-            "server.pem": server.cert_chain_pems,
-            "server-key.pem": [server.private_key_pem],
-            "client.pem": client.cert_chain_pems,
-            "client-key.pem": [client.private_key_pem],
-        }
-
-    def write(self, folder: Path) -> None:
-        """Write them into a folder of the broker."""
-        __tracebackhide__ = True
-        for name, blobs in self._files.items():
-            _write_private(folder / name, "".join(blob.bytes().decode() for blob in blobs))
+def _issue_certificates(host: str) -> dict[str, str]:
+    """Make an authority, and what it issues to the broker and its clients; by file name."""
+    __tracebackhide__ = True
+    try:
+        import trustme
+    except ImportError:
+        raise BrokerError(
+            "tls=True needs the package trustme for its certificates: pip install trustme"
+        ) from None
+    authority = trustme.CA()
+    files = {"ca.pem": authority.cert_pem.bytes().decode()}
+    for owner, names in {"server": (host, "localhost"), "client": ("client@mqtt.test",)}.items():
+        issued = authority.issue_cert(*names)
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        files[f"{owner}.pem"] = chain.decode()
+        files[f"{owner}-key.pem"] = issued.private_key_pem.bytes().decode()
+    return files
 
 
 # --- The end of our process -------------------------------------------------------------------
@@ -1236,12 +1203,16 @@ class ExternalMQTTBroker(MQTTEndpoint):
 
     def __init__(self, url: str) -> None:
         __tracebackhide__ = True
-        parts = urlsplit(url)
-        if parts.scheme not in self.DEFAULT_PORTS or not parts.hostname:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        misplaced = "@" in parts.path + parts.query + parts.fragment  # a password with / ? or #
+        if parts.scheme not in self.DEFAULT_PORTS or not parts.hostname or misplaced:
             # The URL may hold a password: it is not repeated here.
             raise BrokerError(
                 "MQTT_TEST_BROKER_URL is not of the form mqtt://[user:password@]host[:port] "
-                "or mqtts://... ."
+                "or mqtts://... , with special characters as in %2F."
             )
         try:
             port = parts.port or self.DEFAULT_PORTS[parts.scheme]
@@ -1304,22 +1275,14 @@ class ExternalMQTTBroker(MQTTEndpoint):
             )
         return True
 
-    def _refuse(self) -> None:
+    def _refuse(self, *_client_ids: str) -> None:
         __tracebackhide__ = True
         raise BrokerError(
             "the broker of MQTT_TEST_BROKER_URL is not ours to stop or pause; "
             "use the fixture isolated_mqtt_broker for a test that does"
         )
 
-    restart = kill = pause = resume = _refuse
-
-    def disconnect_clients(self, *_client_ids: str) -> None:
-        """Refuse: its connections are not ours to cut.
-
-        Raises:
-            BrokerError: always.
-        """
-        self._refuse()
+    restart = kill = pause = resume = disconnect_clients = _refuse
 
 
 def _client_context(options: Mapping[str, str]) -> ssl.SSLContext:
@@ -1347,6 +1310,7 @@ SessionBroker = Union[TestMQTTBroker, ExternalMQTTBroker]
 _runs: list[pytest.Config] = []
 _session_broker = pytest.StashKey[SessionBroker]()
 _failed_restart = pytest.StashKey[str]()
+_DEATH = "The broker died: {}"
 _brokers_of_test: list[tuple[SessionBroker, int]] = []
 
 
@@ -1373,10 +1337,10 @@ def _broker_of_session() -> SessionBroker:
     """Return the session's broker, started or not."""
     config = _runs[-1]
     if _session_broker not in config.stash:
-        url_is_given = bool(os.environ.get("MQTT_TEST_BROKER_URL"))
+        # Not in a local variable, which pytest may show: the URL may hold a password.
         config.stash[_session_broker] = (
             ExternalMQTTBroker(os.environ["MQTT_TEST_BROKER_URL"])
-            if url_is_given
+            if os.environ.get("MQTT_TEST_BROKER_URL")
             else TestMQTTBroker()
         )
     return config.stash[_session_broker]
@@ -1397,13 +1361,13 @@ def live_mqtt_broker(session_mqtt_broker: SessionBroker) -> Iterator[SessionBrok
     """The session's broker, running at the start of the test whatever the last one did to it."""
     if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
         title = "mosquitto died between two tests (started again)"
-        add_to_summary(title, session_mqtt_broker.describe_death())
+        add_to_summary(title, session_mqtt_broker.report_death())
     with errors_as_failures():
         _start_again(session_mqtt_broker)
     _note_use(session_mqtt_broker)
     yield session_mqtt_broker
     if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
-        pytest.fail(_take_note_of_death(session_mqtt_broker), pytrace=False)
+        pytest.fail(_DEATH.format(session_mqtt_broker.report_death()), pytrace=False)
 
 
 def _start_again(broker: SessionBroker) -> None:
@@ -1492,26 +1456,20 @@ def pytest_runtest_makereport() -> Iterator[None]:
     outcome: Any = yield
     report = outcome.get_result()
     for broker, start in _brokers_of_test:
-        died = isinstance(broker, TestMQTTBroker) and broker.died()
         # What dies as wider fixtures are torn down has died between two tests.
-        if died and report.when != "teardown" and not report.skipped:
+        is_told_here = report.when != "teardown" and not report.skipped
+        if is_told_here and isinstance(broker, TestMQTTBroker) and broker.died():
             _report_death(report, broker)
         elif report.failed:
             _report_log(report, broker, start)
 
 
-def _report_death(report: Any, broker: Any) -> None:
-    death = _take_note_of_death(broker)
+def _report_death(report: Any, broker: TestMQTTBroker) -> None:
+    death = _DEATH.format(broker.report_death())
     if report.failed:
         report.sections.append((f"mosquitto on {broker.host}:{broker.port}", death))
     else:
         report.outcome, report.longrepr = "failed", death
-
-
-def _take_note_of_death(broker: TestMQTTBroker) -> str:
-    """Describe a death that is told only once: the rest of the test and the next know of it."""
-    broker.acknowledge_death()
-    return f"The broker died: {broker.describe_death()}"
 
 
 def _report_log(report: Any, broker: SessionBroker, start: int) -> None:

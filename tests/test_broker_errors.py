@@ -157,7 +157,7 @@ class TestScarcity:
             with TestMQTTBroker() as broker:
                 while broker.answers(): pass
                 while broker.is_running(): pass
-                print(broker.describe_death().splitlines()[0])
+                print(broker.report_death().splitlines()[0])
             """,
             tmp_path,
         )

@@ -297,12 +297,26 @@ class TestURL:
             ("mqtt://me:s3cr3t@h?ca=/s3cr3t", "has the options ca; it may have cafile, certfile"),
             ("mqtts://me:s3cr3t@h?cafile=/s3cr3t", "cafile, certfile or keyfile cannot be read"),
             ("http://me:s3cr3t@h", "is not of the form mqtt://"),
+            ("mqtt://me:s3cr3t@[::1", "is not of the form mqtt://"),
+            ("mqtt://me:1/s3cr3t@h", "is not of the form mqtt://.*special characters as in %2F"),
+            ("mqtt://me:1?s3cr3t=@h", "is not of the form mqtt://"),
+            ("mqtt://me:1#s3cr3t@h", "is not of the form mqtt://"),
         ],
     )
     def test_what_it_cannot_be_is_one_clear_error(self, url: str, what: str) -> None:
         with pytest.raises(BrokerError, match=what) as error:
             ExternalMQTTBroker(url)
         assert "s3cr3t" not in str(error.value)
+
+    def test_a_report_of_one_that_cannot_be_parsed_does_not_show_it(
+        self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        broker = Broker("mqtt://me:s3cr3t@[::1", None, {})
+        repository = repository_on(broker, pytester, monkeypatch)
+        repository.write("tests/test_it.py", "def test(test_mqtt_broker): pass")
+        result = repository.run("--showlocals")
+        result.assert_outcomes(errors=1)
+        assert "s3cr3t" not in result.stdout.str() + result.stderr.str()
 
     def test_the_prefix_can_be_chosen(self) -> None:
         broker = ExternalMQTTBroker("mqtt://127.0.0.1?topic_prefix=ci/mine")
