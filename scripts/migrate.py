@@ -120,6 +120,7 @@ def apply(repository: Repository, state: State, options: argparse.Namespace, out
     if changes:
         state.make(changes)
     proof = _seen_to_take(repository, option, tests, collected, is_changed=bool(changes))
+    proof["option"] = options.option
     if proof != state.proof:
         state.proof = proof
         state.save()

@@ -809,6 +809,14 @@ def test_status_follows_what_is_there(user):
     assert not user.data("status", status=1)["items"][2]["done"]
 
 
+def test_a_test_that_was_run_for_what_is_not_there_any_more_shows_nothing(user):
+    user.migrate("apply")
+    (user.root / "tests" / "mqtt_test_broker.py").unlink()  # option 2 does without it
+    item = user.data("status", status=1)["items"][2]
+    assert not item["done"]
+    assert "option 1 is gone since" in item["evidence"]
+
+
 def test_fix_says_what_it_needs(user, monkeypatch):
     monkeypatch.delitem(sys.modules, "migration.fixes", raising=False)
     monkeypatch.setitem(sys.modules, "libcst", None)

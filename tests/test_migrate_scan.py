@@ -201,6 +201,18 @@ PLANTED = {
             wait_until(lambda: camera_detector.cameras)  #!wait-for-background
             assert camera_detector.cameras
         """,
+    "a wait in a class in a class": """
+        import time
+
+        class TestIt:
+            class TestInner:
+                def test_inner(self, camera_detector):
+                    for _ in range(20):
+                        if camera_detector.cameras:
+                            break
+                        time.sleep(0.2)  #!wait-for-background
+                    assert camera_detector.cameras
+        """,
     "a wait by a helper in an assertion": """
         import time
 

@@ -59,10 +59,17 @@ def _set_up(repository: Repository, state: State) -> Iterator[Item]:
     )
     yield Item(
         "Run single test to verify setup works",
-        bool(options and proof and proof["works"]),
-        f"{proof['test']}: {proof['evidence']}" if proof else "none was run",
+        bool(proof and proof["works"] and proof["option"] in options),
+        _describe_proof(proof, options),
         "apply (it runs one at its end)",
     )
+
+
+def _describe_proof(proof: dict[str, Any] | None, options: Sequence[int]) -> str:
+    if not proof:
+        return "none was run"
+    since = "" if proof["option"] in options else f"; option {proof['option']} is gone since"
+    return f"{proof['test']}: {proof['evidence']}{since}"
 
 
 def _tests(repository: Repository, state: State) -> Iterator[Item]:

@@ -180,7 +180,9 @@ def _parse(text: str, path: Path) -> ast.Module:
         return ast.parse(text)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise CannotMigrateError(f"{path}:{line} is no valid Python: {error}") from None
+        raise CannotMigrateError(
+            f"{path}:{line} is no valid Python: {getattr(error, 'msg', error)}"
+        ) from None
 
 
 def _block(

@@ -44,7 +44,7 @@ class Module:
         self.top_level = Function(self, self.tree, None)
         self.functions = [self.top_level]
         self.functions += [Function(self, node, None) for node in _functions_in(self.tree)]
-        for owner in self.classes.values():
+        for owner in _classes_in(self.tree):
             self.functions += [Function(self, node, owner) for node in _functions_in(owner)]
 
     @property
@@ -93,6 +93,14 @@ def _functions_in(node: ast.Module | ast.ClassDef) -> Iterator[FunctionNode]:
         for inner in walk_own(statement) if not isinstance(statement, FUNCTIONS) else [statement]:
             if isinstance(inner, FUNCTIONS):
                 yield inner
+
+
+def _classes_in(node: ast.Module | ast.ClassDef) -> Iterator[ast.ClassDef]:
+    """Yield its classes, each before those in it."""
+    for statement in node.body:
+        if isinstance(statement, ast.ClassDef):
+            yield statement
+            yield from _classes_in(statement)
 
 
 def _imported_names(tree: ast.Module, path: Path) -> Iterator[tuple[str, str]]:
