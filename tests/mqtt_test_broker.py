@@ -57,6 +57,7 @@ import pytest
 
 # A test may have frozen the clock; freezegun does so in all modules that have one of its functions.
 _monotonic = functools.partial(time.monotonic)
+_Popen = subprocess.Popen  # and have a mock in its place
 
 LOG_TAIL_LINES = 20
 START_ATTEMPTS = 5
@@ -313,14 +314,9 @@ class MQTTEndpoint:
 
 def _connect_packet(client_id: str, username: str | None, password: str | None) -> bytes:
     """Build an MQTT 3.1.1 CONNECT with a clean session."""
-    flags = 0x02
-    payload = mqtt_string(client_id)
-    if username is not None:
-        flags |= 0x80
-        payload += mqtt_string(username)
-        if password is not None:
-            flags |= 0x40
-            payload += mqtt_string(password)
+    flags = 0x02 | (0x80 if username is not None else 0) | (0x40 if password is not None else 0)
+    fields = [client_id, username, password]
+    payload = b"".join(mqtt_string(field) for field in fields if field is not None)
     body = mqtt_string("MQTT") + bytes([4, flags]) + struct.pack("!H", 10) + payload
     return _SecretPacket(bytes([0x10]) + mqtt_length(len(body)) + body)
 
@@ -537,7 +533,7 @@ class TestMQTTBroker(MQTTEndpoint):
         __tracebackhide__ = True
         with log_path.open("ab") as log:
             try:
-                return subprocess.Popen(
+                return _Popen(
                     [executable, "-c", str(config)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -665,7 +661,8 @@ class TestMQTTBroker(MQTTEndpoint):
         """
         __tracebackhide__ = True
         process = self._require_process("disconnect the clients of")
-        names = self._clients_by_port()
+        log = self._current_log()
+        names = {int(port): name for port, name in _NEW_CLIENT.findall(log)}  # the last one counts
 
         def is_wanted(client_port: int) -> bool:
             name = names.get(client_port, "")
@@ -676,14 +673,11 @@ class TestMQTTBroker(MQTTEndpoint):
             cut = _cut_connections(_descriptors_of(process.pid), self.port, is_wanted)
         except (OSError, ImportError):
             cut = _cut_connections(_descriptors_of_ours(), self.port, is_wanted)
-            reach = f" from this process; others are out of reach: {_REACH}"
+            if self.is_running():
+                reach = f" from this process; others are out of reach: {_REACH}"
         missed = set(client_ids) - {names[port] for port in cut if port in names}
         if missed:
             raise BrokerError(f"no client {', '.join(sorted(missed))} is connected{reach}.")
-
-    def _clients_by_port(self) -> dict[int, str]:
-        """Return the last client id that mosquitto has logged for each port at the other end."""
-        return {int(port): name for port, name in _NEW_CLIENT.findall(self._current_log())}
 
     # Death
 
@@ -857,34 +851,34 @@ def _reserve_port(host: str, port: int) -> socket.socket:
 def _refuse_open_listeners(config_lines: Sequence[str]) -> None:
     """Refuse what would listen on all interfaces without having been told to."""
     __tracebackhide__ = True
-    listener = ""
-    domains: dict[str, str] = {}  # of the listeners in the lines
-    websockets = set()
+
+    def refuse(line: str, why: str) -> None:
+        __tracebackhide__ = True
+        raise ValueError(f"config_lines has {line!r}, which {why}")
+
+    listeners: dict[str, set[str]] = {}
+    settings: set[str] = set()  # of the listener that a line belongs to
     for line in config_lines:
         name, *values = line.split() or [""]
         if "\n" in line.strip("\n"):
-            raise ValueError(f"config_lines has {line!r}, which is more than one line: part it")
-        if name in ("port", "include_dir"):
-            instead = "`listener PORT ADDRESS`" if name == "port" else "its lines"
-            raise ValueError(
-                f"config_lines has {line!r}, which may listen anywhere: give {instead}"
-            )
+            refuse(line, "is more than one line: part it")
+        if name == "port":
+            refuse(line, "may listen anywhere: give `listener PORT ADDRESS`")
+        if name == "include_dir":
+            refuse(line, "may listen anywhere: give its lines")
         if name == "listener":
             if len(values) < 2:
-                raise ValueError(
-                    f"config_lines has {line!r}, which listens on all interfaces: "
-                    f"name an address, as in `listener {values[0] if values else 'PORT'} 127.0.0.1`"
-                )
-            listener = line
-        elif name == "socket_domain" and listener:
-            domains[listener] = " ".join(values)
-        elif (name, values) == ("protocol", ["websockets"]) and listener:
-            websockets.add(listener)
-    for open_listener in sorted(websockets - set(domains)):
-        raise ValueError(
-            f"config_lines has {open_listener!r} with websockets, which listens on all interfaces "
-            "whatever its address: add `socket_domain ipv4` (or ipv6)"
-        )
+                example = f"`listener {values[0] if values else 'PORT'} 127.0.0.1`"
+                refuse(line, f"listens on all interfaces: name an address, as in {example}")
+            settings = listeners.setdefault(line, set())
+        settings.add(" ".join([name, *values]) if name == "protocol" else name)
+    for line, settings in listeners.items():
+        if "protocol websockets" in settings and "socket_domain" not in settings:
+            refuse(
+                line,
+                "listens on all interfaces with websockets, whatever its address: "
+                "add `socket_domain ipv4` (or ipv6)",
+            )
 
 
 # --- Files ------------------------------------------------------------------------------------
@@ -1059,7 +1053,7 @@ class _Guardian:
     SCRIPT = 'while IFS= read -r folder; do set -- "$@" "$folder"; done\n' + CLEAN_UP
 
     def __init__(self) -> None:
-        self._shell = subprocess.Popen(
+        self._shell = _Popen(
             ["/bin/sh", "-c", self.SCRIPT, "mqtt-test-broker-guardian"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -1067,24 +1061,20 @@ class _Guardian:
             start_new_session=True,
         )
         assert self._shell.stdin is not None
-        self._pipe = self._shell.stdin
+        self.pipe = self._shell.stdin
 
     def is_on_duty(self) -> bool:
         """Say whether it watches this process, which may be a child of the one that it does."""
-        return not self._pipe.closed and self._shell.poll() is None
+        return not self.pipe.closed and self._shell.poll() is None
 
     def watch(self, folder: Path) -> None:
         """Have *folder* removed, should we not come to it."""
-        os.write(self._pipe.fileno(), os.fsencode(folder) + b"\n")
-
-    def let_go(self) -> None:
-        """Close our end of the pipe in a forked child, which must not keep it open."""
-        self._pipe.close()
+        os.write(self.pipe.fileno(), os.fsencode(folder) + b"\n")
 
     def dismiss(self) -> None:
         """Have it do at once what is left to do, since we are going, and wait for that."""
         if self.is_on_duty():
-            self._pipe.close()
+            self.pipe.close()
             self._shell.wait()
 
 
@@ -1105,8 +1095,9 @@ def _dismiss_guardians() -> None:
 
 
 def _leave_to_parent() -> None:
+    """Hold nothing open, in a forked child, by which others tell that its parent is alive."""
     for guardian in _guardians:
-        guardian.let_go()
+        guardian.pipe.close()
     for folder in _folders:
         folder.let_go()
 
@@ -1416,15 +1407,13 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def _describe_broker(config: pytest.Config) -> str:
-    if os.environ.get("MQTT_TEST_BROKER_URL"):
-        broker = _broker_of_session()
+    broker = _broker_of_session()
+    if isinstance(broker, ExternalMQTTBroker):
         return f"{broker.host}:{broker.port}, which MQTT_TEST_BROKER_URL names"
     executable = find_mosquitto()
     binary = f"version {mosquitto_version(executable) or 'unknown'} ({executable})"
     if config.pluginmanager.has_plugin("dsession"):
         return f"{binary}, one a worker; the report of a failed test has its address and log"
-    broker = _broker_of_session()
-    assert isinstance(broker, TestMQTTBroker), "another one is in the environment"
     with _remedies():
         broker.reserve()
     return f"{binary}, session broker at {broker.host}:{broker.port}, log {broker.log_path}"

@@ -126,6 +126,12 @@ class TestDisconnecting:
         with pytest.raises(BrokerError, match="no client one is connected"):
             broker.disconnect_clients("one")
 
+    def test_a_dead_broker_has_no_clients(self, broker):
+        broker.kill()
+        broker.disconnect_clients()
+        with pytest.raises(BrokerError, match=r"no client one is connected\.$"):
+            broker.disconnect_clients("one")
+
     def test_a_broker_that_is_not_started_says_so(self):
         with pytest.raises(BrokerError, match="call start"):
             TestMQTTBroker().disconnect_clients()

@@ -152,6 +152,12 @@ class TestLife:
             for broker in brokers:
                 broker.stop()
 
+    def test_a_suite_that_has_replaced_popen_does_not_matter(self, monkeypatch):
+        monkeypatch.setattr("subprocess.Popen", None)
+        with TestMQTTBroker() as broker:
+            assert broker.answers()
+            broker.restart()
+
     def test_a_clock_that_stands_still_does_not_matter(self, tmp_path):
         hung = tmp_path / "mosquitto"
         hung.write_text(
