@@ -1499,8 +1499,8 @@ class _PromptClients(ClientScope):
 
     def _end(self, clients: Iterable[Any]) -> None:
         for client in clients:
-            thread = client._thread
-            if thread is not None and thread.is_alive():
+            thread = client._thread  # None while its loop_forever() is in a thread of the test
+            if client.socket() is not None or (thread is not None and thread.is_alive()):
                 self._end_and_name(client)
 
     def _end_and_name(self, client: Any) -> None:

@@ -634,6 +634,36 @@ class TestSuitesWithoutFixtures:
             ["*MQTT clients left running*", "*test_it.py::test_one: client forgotten: call *"]
         )
 
+    @pytest.mark.parametrize("left", ["loop_forever in a thread", "no loop"])
+    def test_so_are_those_that_are_left_connected(self, repository, left):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + f"""
+        import threading
+
+        clients, threads = [], []
+
+        def test_one():
+            clients.append(connect(new_client("forgotten")))
+            clients[0].loop_stop()
+            if {left != "no loop"}:
+                threads.append(threading.Thread(target=clients[0].loop_forever))
+                threads[0].start()
+
+        def test_two():
+            assert clients[0].socket() is None
+            for thread in threads:
+                thread.join(10)
+                assert not thread.is_alive()
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(
+            ["*MQTT clients left running*", "*test_it.py::test_one: client forgotten: call *"]
+        )
+
     def test_so_they_are_under_xdist(self, repository):
         repository.write(
             "tests/test_it.py",
