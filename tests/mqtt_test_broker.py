@@ -921,9 +921,9 @@ class _Folder:
 
     def let_go(self) -> None:
         """Close our lock: before the folder is removed, and in a forked child."""
-        lock, self._lock = self._lock, None
-        if lock is not None:
-            os.close(lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
 
 def _make_locked_folder() -> tuple[Path, int | None]:
@@ -959,7 +959,7 @@ def _remove_if_abandoned(path: Path) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         command = ["/bin/sh", "-c", CLEAN_UP, "sh", str(path)]
-        subprocess.run(command, stderr=subprocess.DEVNULL, check=False)
+        _Popen(command, stderr=subprocess.DEVNULL).wait()
     finally:
         os.close(lock)
 
@@ -1022,7 +1022,7 @@ def _issue_certificates(host: str) -> dict[str, str]:
 # --- The end of our process -------------------------------------------------------------------
 
 CLEAN_UP = """
-PATH=$PATH:/usr/bin:/bin
+PATH=/usr/bin:/bin:$PATH
 for folder; do
     [ -d "$folder" ] || continue
     rm -rf "$folder"

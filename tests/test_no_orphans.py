@@ -244,6 +244,23 @@ class TestSweeping:
             assert not folder.exists()
             assert one.end() == 0
 
+    def test_a_suite_that_has_replaced_popen_sweeps_as_well(self, temporary_folder, monkeypatch):
+        folder = temporary_folder / f"{FOLDER_PREFIX}young"
+        folder.mkdir(mode=0o700)
+        monkeypatch.setattr("tempfile.tempdir", str(temporary_folder))
+        monkeypatch.setattr("subprocess.Popen", None)
+        with TestMQTTBroker():
+            assert not folder.exists()
+
+    @pytest.mark.parametrize("path", ["/no/such/folder", ""])
+    def test_a_suite_that_has_changed_path_leaves_nothing(
+        self, temporary_folder, monkeypatch, path
+    ):
+        monkeypatch.setenv("PATH", path)
+        with Parent() as one:
+            one.process.kill()
+            assert wait_until(lambda: not list(temporary_folder.iterdir()))
+
     def test_what_is_not_ours_stays(self, temporary_folder, tmp_path):
         precious = tmp_path / "precious"
         precious.mkdir()
