@@ -42,13 +42,19 @@ from typing import TYPE_CHECKING, Any, Callable, Union
 import pytest
 
 if TYPE_CHECKING or not __package__:
-    from concurrent_futures_fix import ConcurrentFuturesFix, end_threads, name_once, stack_of
+    from concurrent_futures_fix import GRACE, ConcurrentFuturesFix, end_threads, name_once, stack_of
     from mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
-    from shared_mqtt_pool import PREFIX_VARIABLES, SharedMQTTPool, leaks_on_purpose
+    from shared_mqtt_pool import PREFIX_VARIABLES, Lending, SharedMQTTPool, leaks_on_purpose
 else:
-    from .concurrent_futures_fix import ConcurrentFuturesFix, end_threads, name_once, stack_of
+    from .concurrent_futures_fix import (
+        GRACE,
+        ConcurrentFuturesFix,
+        end_threads,
+        name_once,
+        stack_of,
+    )
     from .mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
-    from .shared_mqtt_pool import PREFIX_VARIABLES, SharedMQTTPool, leaks_on_purpose
+    from .shared_mqtt_pool import PREFIX_VARIABLES, Lending, SharedMQTTPool, leaks_on_purpose
 
 Names = Union[str, Sequence[str]]
 
@@ -109,12 +115,14 @@ def service_fixture(
             arguments = _constructor_arguments(request, service_class)
             request.node.stash.setdefault(services_of_test, []).append(under_test)
             under_test.leaks_on_purpose = leaks_on_purpose(request.node)
-            with under_test.living(clean_mqtt_broker, arguments):
-                yield under_test.service
-            under_test.service = None  # pytest keeps the test, which need not keep the service
-            for leak in under_test.leaks:
-                title = "left behind by services (could not be ended)"
-                add_to_summary(title, f"{request.node.nodeid}: {leak}")
+            try:
+                with under_test.living(clean_mqtt_broker, arguments):
+                    yield under_test.service
+            finally:
+                under_test.service = None  # pytest keeps the test, which need not keep the service
+                for leak in under_test.leaks:
+                    title = "left behind by services (could not be ended)"
+                    add_to_summary(title, f"{request.node.nodeid}: {leak}")
 
         _add_parameters(fast_service, [n for n in of_the_slow_one if _is_still_needed(n)])
         return pytest.fixture(fast_service)
@@ -200,17 +208,18 @@ class ServiceUnderTest:
             fix = ConcurrentFuturesFix()
             if not self.leaks_on_purpose:
                 life.enter_context(_no_children_left())
-                life.callback(self._end_threads, fix)
+                life.callback(self._end_threads, fix, pool)
                 life.enter_context(fix)
             lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class)
             with background.held():
                 self.service = self.service_class(**arguments)
             lending.any_address = False  # a dead port is one from now on
+            life.callback(_interrupt_callbacks, lending)
             life.callback(self._clean_up)
             life.callback(background.stop)
             self._equip(background)
-            pool.await_subscriptions(lending)
+            pool.await_connections(lending)
             yield
         self.leaks += fix.stuck
 
@@ -266,8 +275,10 @@ class ServiceUnderTest:
             patch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, SHORT_SLEEP)))
             _finished(getattr(self.service, cleanup)())
 
-    def _end_threads(self, fix: ConcurrentFuturesFix) -> None:
-        for thread in name_once(end_threads(fix.threads.alive)):
+    def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
+        # A test that broke the broker has had the shared connection made anew meanwhile.
+        of_the_service = [t for t in fix.threads.alive if t is not pool.network_loop]
+        for thread in name_once(end_threads(of_the_service)):
             self.leaks.append(
                 f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
                 f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
@@ -315,6 +326,19 @@ def _environment_for(endpoint: MQTTEndpoint) -> Iterator[None]:
         for name in PREFIX_VARIABLES if endpoint.topic_prefix else ():
             patch.setenv(name, endpoint.topic_prefix)
         yield
+
+
+def _interrupt_callbacks(lending: Lending) -> None:
+    """End the callbacks in which a network loop has got stuck: it could not end either."""
+    threads = [client._thread for client in lending.clients if _stays_in_a_callback(client)]
+    end_threads([thread for thread in threads if thread], at_once=True)
+
+
+def _stays_in_a_callback(client: Any) -> bool:
+    if not client._in_callback_mutex.acquire(timeout=GRACE):
+        return True
+    client._in_callback_mutex.release()
+    return False
 
 
 @contextlib.contextmanager

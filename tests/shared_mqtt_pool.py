@@ -84,6 +84,9 @@ else:
 TIMEOUT = 5.0
 """Seconds that a broker gets for an answer before the test fails."""
 
+CALLBACK_PATIENCE = 1.0
+"""Seconds that a callback may keep its network loop before nothing more is awaited from it."""
+
 LOOK_INTERVAL = 0.05
 """Seconds after which a barrier that is not back has its connection looked at."""
 
@@ -112,7 +115,7 @@ PREFIX_VARIABLES = ("MQTT_TOPIC_PREFIX", "MQTT_BASE_TOPIC", "MQTT_PREFIX")
 PAHO_MODULE = "paho.mqtt.client"
 
 _RealClient = mqtt.Client  # a suite may replace the module's attribute by a mock
-_monotonic = time.monotonic  # and have frozen this
+_monotonic = functools.partial(time.monotonic)  # and freeze this wherever it finds it
 
 
 class MQTTConnectionError(BrokerError):
@@ -156,6 +159,9 @@ class ClientScope:
     ) -> tuple[str, int]:
         """Say where *client* connects that was told to connect to *host* and *port*."""
         return host, port
+
+    def answered(self, client: mqtt.Client) -> None:
+        """Hear that *client* has had its CONNACK, and that its ``on_connect`` is through."""
 
     def published(self, client: mqtt.Client, topic: str, info: mqtt.MQTTMessageInfo) -> None:
         """Hear of a message that *client* has accepted for publication."""
@@ -261,6 +267,13 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
     return result
 
 
+def _around_connack(method: Callable[..., Any], client: Any) -> Any:
+    result = method(client)
+    for scope in tuple(_scopes):
+        scope.answered(client)
+    return result
+
+
 def _around_publish(
     method: Callable[..., Any], client: Any, topic: str, *args: Any, **kwargs: Any
 ) -> Any:
@@ -291,6 +304,7 @@ _AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "reconnect": _around_reconnect,  # connect() and the network loop go through it
     "loop_stop": _around_loop_stop,
     "publish": _around_publish,
+    "_handle_connack": _around_connack,
 }
 
 
@@ -589,6 +603,11 @@ class _Observer:
             return _DeadBrokerError(self._endpoint, "the broker has ended")
         return MQTTConnectionError(self._endpoint, reason)
 
+    @property
+    def network_loop(self) -> threading.Thread | None:
+        """The thread that serves the connection."""
+        return self._client._thread
+
     def continue_history_of(self, predecessor: _Observer) -> None:
         """Keep what *predecessor* saw: monitors have noted positions in its history."""
         self._history = predecessor._history
@@ -709,10 +728,14 @@ class _Observer:
     def barrier_through(self, clients: Iterable[Any]) -> None:
         """Return when the broker has done what *clients* have asked for before this call.
 
+        One that is kept in a callback is not waited for: it sends nothing meanwhile.
+
         Raises:
             MQTTConnectionError: a barrier did not come back.
         """
-        self._await_barriers({self._send_barrier(client): client for client in clients})
+        is_stuck = _stuck_in_callback()
+        senders = {self._send_barrier(client): client for client in clients}
+        self._await_barriers(senders, can_come=lambda c: _is_open(c) and not is_stuck(c))
 
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
@@ -722,7 +745,10 @@ class _Observer:
         _write_if_nobody_else_does(client)
         return token
 
-    def _await_barriers(self, senders: dict[bytes, Any]) -> None:
+    def _await_barriers(
+        self, senders: dict[bytes, Any], can_come: Callable[[Any], bool] | None = None
+    ) -> None:
+        can_come = can_come or _is_open
         deadline = _monotonic() + TIMEOUT
         grants, position = self._grants, self.position
         while not self._came_back(set(senders)):
@@ -730,7 +756,7 @@ class _Observer:
                 position = self.position
                 deadline = _monotonic() + TIMEOUT
             # What a broken connection has not brought to the broker will not come.
-            senders = {t: c for t, c in senders.items() if c is self._client or _is_open(c)}
+            senders = {t: c for t, c in senders.items() if c is self._client or can_come(c)}
             if self._grants != grants:  # our connection was made anew: send it again
                 grants = self._grants
                 senders = {t: c for t, c in senders.items() if c is not self._client}
@@ -866,6 +892,12 @@ def _is_open(client: Any) -> bool:
     return not poll.poll(0)
 
 
+def _stuck_in_callback() -> Callable[[Any], bool]:
+    """Make a test of whether a client is in a callback that has had its time from now on."""
+    patience = _monotonic() + CALLBACK_PATIENCE
+    return lambda client: _monotonic() > patience and client._in_callback_mutex.locked()
+
+
 def _publish_packet(
     client: Any, topic: str, payload: bytes = b"", *, retain: bool = False
 ) -> bytes:
@@ -899,6 +931,7 @@ def _admit(client: Any, endpoint: MQTTEndpoint) -> None:
 @dataclass
 class _Loan:
     any_address: bool = True
+    answered: threading.Event = field(default_factory=threading.Event)
     unsent: deque[mqtt.MQTTMessageInfo] = field(default_factory=deque)
 
 
@@ -967,6 +1000,11 @@ class SharedMQTTPool(ClientScope):
             if self._observer is None or not self._observer.is_connected():
                 self._observer = self._new_observer(self._observer)
             return self._observer
+
+    @property
+    def network_loop(self) -> threading.Thread | None:
+        """The thread of the shared connection, which may be made anew at any time."""
+        return self._observer.network_loop if self._observer else None
 
     def dropped_since(self, position: int) -> int:
         """Return how many messages from *position* on were not kept; a dead broker may be asked."""
@@ -1073,13 +1111,25 @@ class SharedMQTTPool(ClientScope):
         """
         self.observer.barrier(self._publishers())
 
-    def await_subscriptions(self, lending: Lending) -> None:
-        """Return when the subscriptions of the clients that were lent are in force.
+    def await_connections(self, lending: Lending) -> None:
+        """Return when the clients that were lent are connected, and their subscriptions in force.
 
         Raises:
             MQTTConnectionError: the broker does not answer.
         """
+        for client in lending.clients:
+            self._await_answer(client)
         self.observer.barrier_through(c for c in lending.clients if c.is_connected())
+
+    def _await_answer(self, client: Any) -> None:
+        """Wait for the CONNACK of a client whose network loop is about to get it."""
+        loan, network_loop = self._loans.get(client), client._thread
+        if loan is None or network_loop is None or not client._host:
+            return
+        is_stuck, deadline = _stuck_in_callback(), _monotonic() + TIMEOUT
+        while not loan.answered.wait(LOOK_INTERVAL):
+            if is_stuck(client) or _monotonic() > deadline or not network_loop.is_alive():
+                return
 
     def restore_retained(
         self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None = None
@@ -1132,6 +1182,12 @@ class SharedMQTTPool(ClientScope):
             return host, port
         _admit(client, self.endpoint)
         return self.endpoint.host, self.endpoint.port
+
+    def answered(self, client: mqtt.Client) -> None:
+        """Note that a client on loan is connected, or refused."""
+        loan = self._loans.get(client)
+        if loan is not None:
+            loan.answered.set()
 
     def published(self, client: mqtt.Client, topic: str, info: mqtt.MQTTMessageInfo) -> None:
         """Remember what a client on loan has still to send, and which topics are ours."""

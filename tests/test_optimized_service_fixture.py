@@ -185,6 +185,69 @@ class TestService:
         )
         repository.run("-W", "error").assert_outcomes(passed=4)
 
+    def test_is_connected_from_the_first_moment_on(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    @pytest.mark.parametrize("n", range(40))
+    def test_it(thermostat, n): assert thermostat.client.is_connected()
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=40)
+
+    def test_a_broker_that_is_restarted_serves_the_next_test(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    def test_one(thermostat, session_mqtt_broker, mqtt_monitor):
+        session_mqtt_broker.restart()
+        mqtt_monitor.clear()
+
+    def test_two(mqtt_client, mqtt_monitor):
+        mqtt_client.publish("a", "1")
+        mqtt_monitor.wait_for("a")
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+    def test_a_callback_that_blocks_its_network_loop_is_interrupted(self, repository):
+        repository.write(
+            "thermostat.py",
+            THERMOSTAT
+            + """
+    class Blocked(Thermostat):
+        def __init__(self, room):
+            self.connected = threading.Event()
+            self.client = Client(*ARGUMENTS)
+            self.client.on_connect = self._sleep_in_a_callback
+            self.client.connect("mqtt.example.invalid", 1883)
+            self.client.loop_start()
+            assert self.connected.wait(10), "no CONNACK"
+
+        def _sleep_in_a_callback(self, *_args):
+            self.connected.set()
+            time.sleep(100)
+
+        def shut_down(self): pass
+""",
+        )
+        repository.write("tests/conftest.py", WIRING.replace("Thermostat", "Blocked"))
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    threads = []
+
+    def test_one(thermostat): threads.append(thermostat.client._thread)
+    def test_two(shared_mqtt_pool):
+        assert not threads[0].is_alive()
+        assert shared_mqtt_pool.ref_count == 0
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
     def test_everything_that_it_leaves_behind_is_ended(self, repository):
         repository.write(
             "thermostat.py",
