@@ -69,6 +69,7 @@ OLDEST_VERSION = (2, 0)
 FOLDER_PREFIX = "mqtt-test-mosquitto-"
 OBSERVER_ID_PREFIX = "mqtt-test-observer-"
 """Begins the client ids of connections that watch the broker for the tests, and belong to none."""
+READY_ID_PREFIX = "ready-"
 
 SBIN_FOLDERS = (
     "/usr/sbin",
@@ -591,7 +592,7 @@ class TestMQTTBroker(MQTTEndpoint):
         __tracebackhide__ = True
         deadline = _monotonic() + timeout
         process = self._require_process("wait for")
-        client_id = f"ready-{process.pid}"
+        client_id = f"{READY_ID_PREFIX}{process.pid}"
         # Another broker may answer on the port while ours is about to find that it is taken.
         while not (self.answers(timeout, client_id) and self._has_logged(f" as {client_id} ")):
             if process.poll() is not None:
@@ -677,7 +678,10 @@ class TestMQTTBroker(MQTTEndpoint):
                 reach = f" from this process; others are out of reach: {_REACH}"
         missed = set(client_ids) - {names[port] for port in cut if port in names}
         if missed:
-            raise BrokerError(f"no client {', '.join(sorted(missed))} is connected{reach}.")
+            ours = (OBSERVER_ID_PREFIX, READY_ID_PREFIX)
+            others = sorted({name for name in names.values() if not name.startswith(ours)})
+            hint = f" The client ids that came are {', '.join(others)}." if others else ""
+            raise BrokerError(f"no client {', '.join(sorted(missed))} is connected{reach}.{hint}")
 
     # Death
 
@@ -1316,7 +1320,7 @@ def errors_as_failures() -> Iterator[None]:
     try:
         yield
     except BrokerError as error:
-        pytest.fail(str(error), pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _note_use(broker: SessionBroker) -> None:

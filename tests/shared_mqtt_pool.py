@@ -1318,7 +1318,8 @@ class MQTTMonitor:
             if len(found) >= count:
                 return found
             if not observer.wait_until_more(position, deadline):
-                what = f"{count} messages on {topic_filter!r} within {timeout:g} s"
+                messages = "1 message" if count == 1 else f"{count} messages"
+                what = f"{messages} on {topic_filter!r} within {timeout:g} s"
                 condition = " that meet the condition" if where else ""
                 pytest.fail(f"Waited for {what}{condition}; {len(found)} came. {self._arrived()}")
 

@@ -723,7 +723,9 @@ def test_no_test_that_the_option_is_for(user):
 
 def test_a_broken_conftest(user):
     user.write("tests/conftest.py", "import missing_module\n")
-    assert "No module named 'missing_module'" in refuse(user, "apply")
+    refusal = refuse(user, "apply")
+    assert "No module named 'missing_module'" in refusal
+    assert "name the Python that has what the repository needs: --python" in refusal
     user.write("tests/conftest.py", "def :\n")
     assert "conftest.py:1 is no valid Python" in refuse(user, "apply")
     assert "conftest.py:1 is no valid Python" in refuse(user, "status")

@@ -120,6 +120,11 @@ def _run_pytest(repository: Repository, arguments: Sequence[str]) -> PytestRun:
 def _why_it_did_not_start(repository: Repository, run: PytestRun) -> str:
     if "No module named pytest" in run.output:
         return f"{repository.python} has no pytest; name a Python that has: --python"
+    if "ModuleNotFoundError" in run.error:
+        return (
+            f"pytest does not start in {repository.root} with {repository.python}: {run.error}; "
+            "name the Python that has what the repository needs: --python"
+        )
     return f"pytest does not start in {repository.root}: {run.error}"
 
 
