@@ -120,7 +120,7 @@ class TestDisconnecting:
 
     def test_a_client_that_is_not_connected_is_named(self, broker):
         with Watched(broker, client_id="one") as one:
-            with pytest.raises(BrokerError, match=r"no client two is connected.* that came are one"):
+            with pytest.raises(BrokerError, match=r"no client two .* that came are one"):
                 broker.disconnect_clients("one", "two")
             assert one.next_event() == "lost"
         with pytest.raises(BrokerError, match="no client one is connected"):
