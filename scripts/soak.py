@@ -57,10 +57,12 @@ from verify_speedup import (
     aligned,
     circumstances,
     duration,
+    exit_status_of,
     factor,
     in_words,
     installed_versions,
     run_tests,
+    take_other_ends_for_ctrl_c,
     write,
 )
 
@@ -671,20 +673,11 @@ def report(options: argparse.Namespace) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Do it, and turn what can go wrong into one message."""
+    """Do it; return the exit status."""
     options = parse(sys.argv[1:] if words is None else words)
-    try:
-        return report(options)
-    except CannotRunError as error:
-        print(f"soak: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("soak: interrupted", file=sys.stderr)
-        return 130
+    return exit_status_of("soak", lambda: report(options))
 
 
 if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has it ignored
-            signal.signal(number, signal.default_int_handler)  # cleans up like Ctrl-C
+    take_other_ends_for_ctrl_c()
     sys.exit(main())

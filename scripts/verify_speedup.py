@@ -994,21 +994,31 @@ def write(path: Path | None, content: Callable[[], str]) -> None:
         raise CannotRunError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Do it, and turn what can go wrong into one message."""
-    options = parse(sys.argv[1:] if words is None else words)
+def exit_status_of(script: str, action: Callable[[], int]) -> int:
+    """Do *action*, and turn what can go wrong into one message of *script*."""
     try:
-        return compare(options)
+        return action()
     except CannotRunError as error:
-        print(f"verify_speedup: {error}", file=sys.stderr)
+        print(f"{script}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("verify_speedup: interrupted", file=sys.stderr)
+        print(f"{script}: interrupted", file=sys.stderr)
         return 130
 
 
-if __name__ == "__main__":
+def take_other_ends_for_ctrl_c() -> None:
+    """Have SIGTERM and SIGHUP end what runs, and clean up, as Ctrl-C does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has it ignored
-            signal.signal(number, signal.default_int_handler)  # ends the tests like Ctrl-C
+            signal.signal(number, signal.default_int_handler)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Do it; return the exit status."""
+    options = parse(sys.argv[1:] if words is None else words)
+    return exit_status_of("verify_speedup", lambda: compare(options))
+
+
+if __name__ == "__main__":
+    take_other_ends_for_ctrl_c()
     sys.exit(main())
