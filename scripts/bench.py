@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import json
+import os
 import shutil
 import socket
 import statistics
@@ -17,9 +19,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -57,7 +62,8 @@ def in_turn(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, 
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def connect_and_disconnect(broker: TestMQTTBroker) -> None:
+@contextlib.contextmanager
+def bare_connection(broker: TestMQTTBroker) -> Iterator[mqtt.Client]:
     """Do the bare minimum that a test without us has to: a client, connected, and gone."""
     client = new_client()
     connected = threading.Event()
@@ -65,8 +71,15 @@ def connect_and_disconnect(broker: TestMQTTBroker) -> None:
     client.connect(broker.host, broker.port)
     client.loop_start()
     connected.wait()
+    yield client
     client.disconnect()
     client.loop_stop()
+
+
+def connect_and_disconnect(broker: TestMQTTBroker) -> None:
+    """Have a bare client come and go."""
+    with bare_connection(broker):
+        pass
 
 
 class RoundTrip:
@@ -94,6 +107,106 @@ def show(medians: dict[str, float], floor: str) -> None:
     for name, seconds in medians.items():
         ratio = seconds / medians[floor]
         print(f"  {name:<44} {seconds * 1000:8.3f} ms {ratio:8.2f} x")
+
+
+# In folders of a repository that has nothing else; this file brings tests/ into reach.
+CONFTEST = """
+from bench import Overheads, bare_client
+from camera_detector_optimized_fixture import camera_detector_fast, pytest_sessionfinish
+from shared_mqtt_pool import mqtt_client
+from test_detect import config, mock_onvif, network_mocks
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Overheads(config.rootpath / "overheads.json"))
+
+
+def pytest_collection_modifyitems(items):
+    # They take turns, so a noisy moment hits all alike.
+    items.sort(key=lambda item: item.callspec.params["turn"])
+"""
+
+TESTS = """
+import pytest
+
+pytestmark = pytest.mark.parametrize("turn", range({rounds}))
+
+
+def test_nothing(turn): pass
+def test_bare_client(bare_client, turn): pass
+def test_loan(mqtt_client, turn): pass
+def test_service(camera_detector_fast, turn): pass
+
+
+def test_discovery(camera_detector_fast, turn):
+    camera_detector_fast.test_run_discovery_once()
+"""
+
+TESTS_IN_WORDS = {
+    "test_nothing": "a test without a fixture",
+    "test_bare_client": "a fixture that connects a bare client",
+    "test_loan": "mqtt_client",
+    "test_service": "camera_detector_fast",
+    "test_discovery": "camera_detector_fast after a discovery",
+}
+
+
+@pytest.fixture
+def bare_client(session_mqtt_broker: TestMQTTBroker) -> Iterator[mqtt.Client]:
+    """What a suite without us has: a client, connected, and gone."""
+    with bare_connection(session_mqtt_broker) as client:
+        yield client
+
+
+class Overheads:
+    """A plugin of pytest: writes down the set-up plus tear-down of each test, by its function."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._seconds: dict[str, Seconds] = {}
+        self._set_up = 0.0
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Note what a phase took."""
+        if report.when == "setup":
+            self._set_up = report.duration
+        elif report.when == "teardown":
+            name = report.location[2].partition("[")[0]
+            self._seconds.setdefault(name, []).append(self._set_up + report.duration)
+
+    def pytest_sessionfinish(self) -> None:
+        """Hand over what was noted."""
+        self._file.write_text(json.dumps(self._seconds))
+
+
+def time_fixtures(rounds: int) -> dict[str, Seconds]:
+    """Run tests that only ask for a fixture; return what pytest says that this took."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "conftest.py").write_text(CONFTEST)
+        (folder / "test_bench.py").write_text(TESTS.format(rounds=rounds))
+        (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:randomly -p no:asyncio\n")
+        run = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent)},
+            capture_output=True,
+            text=True,
+        )
+        if run.returncode != 0:
+            sys.exit(f"the tests of the benchmark failed:\n{run.stdout}{run.stderr}")
+        seconds: dict[str, Seconds] = json.loads((folder / "overheads.json").read_text())
+        return seconds
+
+
+def bench_fixtures(rounds: int) -> None:
+    """Show what a test costs that asks for one of the fixtures."""
+    seconds = time_fixtures(rounds + 1)
+    medians = {
+        words: statistics.median(seconds[test][1:])  # the first one warms up
+        for test, words in TESTS_IN_WORDS.items()
+    }
+    show(medians, TESTS_IN_WORDS["test_bare_client"])
 
 
 def bench_operations(rounds: int) -> None:
@@ -255,6 +368,8 @@ def main() -> None:
     bench_broker(arguments.rounds // 10)
     print("Operations, medians:")
     bench_operations(arguments.rounds)
+    print("Set-up plus tear-down of a test, medians:")
+    bench_fixtures(arguments.rounds)
     print(f"{arguments.loans} loans in one process:")
     bench_many_loans(arguments.loans)
 
