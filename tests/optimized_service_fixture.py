@@ -28,6 +28,7 @@ import contextlib
 import functools
 import inspect
 import multiprocessing
+import subprocess
 import sys
 import sysconfig
 import threading
@@ -43,7 +44,12 @@ import pytest
 
 if TYPE_CHECKING or not __package__:
     from concurrent_futures_fix import GRACE, ConcurrentFuturesFix, end_threads, name_once, stack_of
-    from mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
+    from mqtt_test_broker import (
+        MQTTEndpoint,
+        TestMQTTBroker,
+        add_to_summary,
+        register_with_pytest,
+    )
     from shared_mqtt_pool import PREFIX_VARIABLES, Lending, SharedMQTTPool, leaks_on_purpose
 else:
     from .concurrent_futures_fix import (
@@ -53,7 +59,12 @@ else:
         name_once,
         stack_of,
     )
-    from .mqtt_test_broker import MQTTEndpoint, add_to_summary, register_with_pytest
+    from .mqtt_test_broker import (
+        MQTTEndpoint,
+        TestMQTTBroker,
+        add_to_summary,
+        register_with_pytest,
+    )
     from .shared_mqtt_pool import PREFIX_VARIABLES, Lending, SharedMQTTPool, leaks_on_purpose
 
 Names = Union[str, Sequence[str]]
@@ -210,6 +221,7 @@ class ServiceUnderTest:
                 life.enter_context(_no_children_left())
                 life.callback(self._end_threads, fix, pool)
                 life.enter_context(fix)
+                life.enter_context(_no_programs_left())  # before threads that wait for one
             lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class)
             with background.held():
@@ -344,10 +356,35 @@ def _stays_in_a_callback(client: Any) -> bool:
 @contextlib.contextmanager
 def _no_children_left() -> Iterator[None]:
     before = set(multiprocessing.active_children())
-    yield
-    for process in set(multiprocessing.active_children()) - before:
-        process.kill()
-        process.join()
+    try:
+        yield
+    finally:
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+            process.join()
+
+
+@contextlib.contextmanager
+def _no_programs_left() -> Iterator[None]:
+    """End the programs that are started by ``subprocess`` inside the ``with`` block, ours not."""
+    started: list[subprocess.Popen[Any]] = []
+    initialise = subprocess.Popen.__init__
+
+    @functools.wraps(initialise)
+    def initialise_and_note(program: Any, *args: Any, **kwargs: Any) -> None:
+        initialise(program, *args, **kwargs)
+        if sys._getframe(1).f_globals.get("__name__") != TestMQTTBroker.__module__:
+            started.append(program)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess.Popen, "__init__", initialise_and_note)
+        try:
+            yield
+        finally:
+            for program in started:
+                if program.poll() is None:
+                    program.kill()
+                    program.wait()
 
 
 class _RunningFlag:

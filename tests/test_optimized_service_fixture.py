@@ -253,7 +253,7 @@ class TestService:
             "thermostat.py",
             THERMOSTAT.replace("self.ended += 1", "return")
             + """
-    import asyncio, multiprocessing
+    import asyncio, multiprocessing, subprocess
     from concurrent.futures import ThreadPoolExecutor
 
     def hang():
@@ -261,7 +261,7 @@ class TestService:
 
     class Messy(Thermostat):
         def make_a_mess(self):
-            self.pool = ThreadPoolExecutor(2)
+            self.pool = ThreadPoolExecutor(3)
             self.pool.submit(hang)
             self.pool.submit(threading.Event().wait)
             self.timer = threading.Timer(60, hang)
@@ -271,6 +271,8 @@ class TestService:
             self.looping.start()
             self.child = multiprocessing.get_context("fork").Process(target=hang)
             self.child.start()
+            self.program = subprocess.Popen(["sleep", "600"])
+            self.pool.submit(self.program.wait)
             for _ in range(3):
                 client = Client(*ARGUMENTS, client_id="thermostat")
                 client.connect("mqtt.example.invalid", 1883)
@@ -294,6 +296,7 @@ class TestService:
         [service] = mess
         assert not service.timer.is_alive() and not service.looping.is_alive()
         assert not service.poller.is_alive() and not service.child.is_alive()
+        assert service.program.returncode is not None
         assert service.pool.submit(print).cancelled()
         assert shared_mqtt_pool.ref_count == 0
         service.loop.close()
@@ -306,6 +309,60 @@ class TestService:
         result = repository.run("-W", "error")
         result.assert_outcomes(passed=2)
         assert result.stderr.str() == ""
+
+    def test_processes_of_a_constructor_that_fails_are_ended(self, repository):
+        repository.write(
+            "thermostat.py",
+            THERMOSTAT
+            + """
+    import multiprocessing, subprocess
+
+    started = []
+
+    def hang():
+        while True: time.sleep(1)
+
+    class Failing(Thermostat):
+        def __init__(self, room):
+            started.append(multiprocessing.get_context("fork").Process(target=hang))
+            started[0].start()
+            started.append(subprocess.Popen(["sleep", "600"]))
+            raise OSError("no sensor")
+""",
+        )
+        repository.write("tests/conftest.py", WIRING.replace("Thermostat", "Failing"))
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    from thermostat import started
+
+    @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+    def test_one(thermostat): pass
+
+    def test_two():
+        child, program = started
+        assert not child.is_alive() and program.returncode is not None
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(errors=1, passed=1)
+
+    def test_a_broker_that_the_test_starts_anew_is_none_of_them(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    def test_one(thermostat, test_mqtt_broker):
+        test_mqtt_broker.restart()
+        NOTES.append(test_mqtt_broker.pid)
+
+    def test_two(test_mqtt_broker):
+        assert NOTES == [test_mqtt_broker.pid]
+
+    NOTES = []
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
 
     def test_nobody_keeps_it_after_its_test(self, repository):
         repository.write(
