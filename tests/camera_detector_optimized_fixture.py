@@ -22,7 +22,6 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,7 +39,6 @@ if TYPE_CHECKING or not __package__:
         override_fixture,
         service_fixture,
         services_of_test,
-        withdraw_override,
     )
 else:
     from . import optimized_service_fixture as service_module
@@ -50,7 +48,6 @@ else:
         override_fixture,
         service_fixture,
         services_of_test,
-        withdraw_override,
     )
 
 OVERRIDDEN = "camera_detector"
@@ -151,10 +148,7 @@ def _import_if_there(name: str) -> ModuleType | None:
 
 def optimize_camera_detector_fixture() -> None:
     """Ask for the override, as the import of this module does already."""
-    if os.environ.get("CAMERA_DETECTOR_FIXTURE") == "original":
-        withdraw_override(OVERRIDDEN)
-    else:
-        override_fixture(OVERRIDDEN, camera_detector_fast)
+    override_fixture(OVERRIDDEN, camera_detector_fast)
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:

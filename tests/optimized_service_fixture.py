@@ -28,6 +28,7 @@ import contextlib
 import functools
 import inspect
 import multiprocessing
+import os
 import subprocess
 import sys
 import sysconfig
@@ -71,6 +72,9 @@ Names = Union[str, Sequence[str]]
 
 HOST_VARIABLES = ("MQTT_BROKER", "MQTT_HOST", "MQTT_BROKER_HOST", "MQTT_SERVER")
 PORT_VARIABLES = ("MQTT_PORT", "MQTT_BROKER_PORT")
+SWITCH = "CAMERA_DETECTOR_FIXTURE"
+"""The environment variable that, as ``original``, leaves the fixtures of every service alone."""
+
 RUNNING_FLAGS = ("_running", "running")
 CLEANUP_METHODS = ("cleanup", "shutdown", "stop", "close")
 
@@ -568,6 +572,7 @@ def override_fixture(name: str, fixture: Any) -> None:
     of the same name would not win over one in a test module. Call it at the top level of a
     conftest.py: ``override_fixture("thermostat", fast_thermostat)``. It counts for the tests in
     the folder of that conftest.py and below; of several, that of the nearest conftest.py wins.
+    With ``CAMERA_DETECTOR_FIXTURE=original`` in the environment no fixture is replaced.
 
     Raises:
         TypeError: *fixture* is none.
@@ -583,14 +588,10 @@ def override_fixture(name: str, fixture: Any) -> None:
     _overrides[name, folder] = _Override(name, fixture, folder, by_import=conftest != callers[0])
 
 
-def withdraw_override(name: str) -> None:
-    """Leave the fixture *name* as it is, in the modules that are still to be collected."""
-    for key in [key for key in _overrides if key[0] == name]:
-        del _overrides[key]
-
-
 def _overrides_for(module: pytest.Module) -> list[_Override]:
     """Return the overrides that count for a test module: of each name the nearest."""
+    if os.environ.get(SWITCH) == "original":
+        return []
     near = [o for o in _overrides.values() if o.nearness_to(module) >= 0]
     near.sort(key=lambda override: override.nearness_to(module))  # of equals the last wins
     return list({override.name: override for override in near}.values())

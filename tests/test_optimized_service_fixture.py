@@ -505,6 +505,14 @@ class TestOverride:
         repository.write("tests/test_it.py", SLOW + self.TEST)
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    def test_nowhere_where_the_environment_says_so(self, repository, monkeypatch):
+        monkeypatch.setenv("CAMERA_DETECTOR_FIXTURE", "original")
+        repository.write("tests/test_it.py", SLOW + "    def test_it(thermostat): pass\n")
+        result = repository.run()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["*the slow fixture was used*"])
+        result.stdout.no_fnmatch_line("*nothing was overridden*")
+
     def test_under_another_function_name(self, repository):
         slow = SLOW.replace("@pytest.fixture", '@pytest.fixture(name="thermostat")')
         slow = slow.replace("def thermostat", "def make_thermostat")
