@@ -73,7 +73,7 @@ def fixed(repo, text):
 
 
 def fixed_body(repo, body, params="camera_detector, mqtt_monitor, mqtt_client, network_mocks"):
-    head = f"import time\n\n\ndef test_it({params}):\n"
+    head = f"import time\n\nBEGIN = time.time()\n\n\ndef test_it({params}):\n"
     text = head + indent(dedent(body), "    ")
     after = fixed(repo, text)
     assert after.startswith(head)
@@ -199,6 +199,66 @@ PLANTED = {
 
         def test_three(camera_detector):
             wait_until(lambda: camera_detector.cameras)  #!wait-for-background
+            assert camera_detector.cameras
+        """,
+    "a wait for an event that nobody sets": """
+        import multiprocessing
+        import threading
+        from threading import Event
+        import unittest
+
+        NEVER = Event()
+        SET_ELSEWHERE = Event()
+
+        def pause():
+            threading.Event().wait(1)
+
+        def test_of_no_name(camera_detector):
+            threading.Event().wait(2)  #!wait-for-background
+            assert camera_detector.cameras
+
+        def test_local(camera_detector, seconds):
+            never = multiprocessing.Event()
+            never.wait(timeout=seconds)  #!wait-for-background
+            assert camera_detector.cameras
+
+        def test_global(camera_detector):
+            while not NEVER.wait(0.1):  #!wait-for-background
+                if camera_detector.cameras:
+                    break
+            assert camera_detector.cameras
+
+        def test_helper(camera_detector):
+            pause()  #!wait-for-background
+            assert camera_detector.cameras
+
+        class TestIt:
+            never = Event()
+
+            def test_attribute(self, camera_detector):
+                assert not self.never.wait(1)  #!wait-for-background
+                assert camera_detector.cameras
+
+        def test_set_by_a_callback(camera_detector):
+            seen = Event()
+            camera_detector.on_camera = lambda camera: seen.set()
+            assert seen.wait(5)
+            assert camera_detector.cameras
+
+        def test_given_away(camera_detector):
+            seen = Event()
+            camera_detector.tell(seen)
+            seen.wait(5)
+            assert camera_detector.cameras
+
+        def test_not_ours_to_know(camera_detector, stopped):
+            stopped.wait(5)
+            SET_ELSEWHERE.wait(5)
+            assert camera_detector.cameras
+
+        def test_no_pause(camera_detector):
+            Event().wait(0)
+            NEVER.wait()
             assert camera_detector.cameras
         """,
     "a wait in a class in a class": """
@@ -376,6 +436,11 @@ PLANTED = {
             with TestMQTTBroker() as broker:  #!per-test-broker
                 yield broker
 
+        @pytest.fixture
+        def executable_with_a_name():
+            executable = shutil.which("mosquitto")
+            yield subprocess.Popen([executable, "-p", "18830"])  #!per-test-broker #!fixed-port
+
         @pytest.fixture(scope="session")
         def for_all():
             process = subprocess.Popen(["mosquitto"])
@@ -468,6 +533,7 @@ PLANTED = {
 
 @pytest.mark.parametrize("text", PLANTED.values(), ids=PLANTED)
 def test_what_is_planted_is_found(repo, text):
+    repo.write("tests/test_other.py", "from .test_it import SET_ELSEWHERE\n")
     repo.write("tests/test_it.py", text)
     assert repo.marks() == repo.planted()
 
@@ -631,7 +697,7 @@ def test_the_plan_s_example(repo):
             assert len(camera_detector.cameras) > 0
         """
     after = dedent(before).replace("time.sleep(2)", DISCOVERY)
-    assert fixed(repo, before) == after
+    assert fixed(repo, before) == after.replace("\nimport time\n\n", "")
 
 
 @pytest.mark.parametrize(
@@ -717,6 +783,147 @@ def test_a_sleep_before_reading_the_monitor_becomes_wait_for(repo, looks, wait):
     assert fixed_body(repo, f"{act}time.sleep(1)\n{looks}\n") == f"{act}{wait}\n{looks}\n"
 
 
+def test_a_sleep_that_is_a_wait_for_an_event_is_rewritten_too(repo):
+    body = "threading.Event().wait(timeout=20)\n"
+    look = "assert camera_detector.cameras\n"
+    head = "import threading\n\nlocal = threading.local()\n\n\ndef test_it(camera_detector):\n"
+    after = fixed(repo, head + indent(body + look, "    "))
+    assert after == head + indent(f"{DISCOVERY}\n{look}", "    ")
+    messages = "assert mqtt_monitor.messages\n"
+    after = fixed_body(repo, f"import threading\n{body}{messages}", "mqtt_monitor")
+    assert after.splitlines()[0] == 'mqtt_monitor.wait_for("#", timeout=20)'
+
+
+def test_the_name_of_a_test_says_that_it_is_about_health(repo):
+    wait = WAIT.replace("test_it", "test_health_of_all")
+    assert f"    {DISCOVERY}\n    {HEALTH}\n" in fixed(repo, wait)
+
+
+def test_later_looks_count_until_the_test_sleeps_again(repo):
+    body = """\
+        time.sleep(2)
+        assert camera_detector.cameras
+        name = list(camera_detector.cameras)[0]
+        assert camera_detector.cameras[name].online
+        time.sleep(2)
+        assert camera_detector.cameras
+        """
+    calls = [line for line in fixed_body(repo, body).splitlines() if "_once" in line]
+    assert calls == [DISCOVERY, HEALTH, DISCOVERY]
+
+
+def test_only_the_messages_that_are_looked_at_next_are_waited_for(repo):
+    body = """\
+        mqtt_client.publish("a", "1")
+        time.sleep(1)
+        assert any(m.topic == "b" for m in mqtt_monitor.messages)
+        mqtt_client.publish("a", "2")
+        time.sleep(1)
+        assert camera_detector.cameras
+        """
+    after = fixed_body(repo, body)
+    assert after == dedent(body).replace("time.sleep(1)", 'mqtt_monitor.wait_for("b")', 1)
+
+
+def replacement(repo, text):
+    """What is proposed for the only finding."""
+    repo.write("tests/test_it.py", text)
+    [found] = repo.scan()
+    assert not found.certain
+    return found.replacement
+
+
+COMMAND = """
+import time
+
+def test_it({}, mqtt_client):
+    mqtt_client.publish("cams/command", "reset")
+    time.sleep(1)
+    assert {}.is_reset
+"""
+
+
+@pytest.mark.parametrize("service", ["mqtt_service", "camera_detector"])
+def test_a_command_on_the_broker_is_not_one_that_is_dealt_with(repo, service):
+    proposed = replacement(repo, COMMAND.format(service, service))
+    assert "mqtt_monitor.wait_for(topic), for what the service publishes in reply; " in proposed
+    assert "not for the command's own 'cams/command'" in proposed
+    assert ("test_run_discovery_once()" in proposed) == (service == "camera_detector")
+
+
+def test_who_listens_to_himself_waits_for_that(repo):
+    text = COMMAND.format("mqtt_listener", "mqtt_listener")
+    text = text.replace("    mqtt", '    mqtt_client.subscribe("cams/command")\n    mqtt', 1)
+    assert "in reply" not in replacement(repo, text)
+
+
+def test_a_sleep_behind_a_subscription(repo):
+    text = COMMAND.format("mqtt_service", "mqtt_service").replace("publish", "subscribe")
+    assert replacement(repo, text).startswith("a threading.Event that on_subscribe of the client")
+
+
+def test_a_test_case_gets_no_monitor(repo):
+    text = """
+        import time
+        import unittest
+        import paho.mqtt.client as mqtt
+
+        class GatewayTest(unittest.TestCase):
+            def test_it(self):
+                client = mqtt.Client()
+                client.publish("a/b", "c")
+                time.sleep(1)
+                self.assertTrue(client.is_connected())
+        """
+    proposed = replacement(repo, text)
+    assert proposed.startswith("a threading.Event that on_message of a client sets")
+    assert "not for the command's own 'a/b'" in proposed
+    assert "mqtt_monitor" not in proposed
+
+
+def test_a_slow_fixture_s_sleep_goes_with_it(repo):
+    text = """
+        import time, pytest
+
+        @pytest.fixture
+        def camera_detector(mqtt_broker):
+            detector = make(mqtt_broker)
+            time.sleep(1)
+            return detector
+        """
+    assert replacement(repo, text).startswith("nothing: the fast fixture takes the place")
+
+
+def test_what_is_looked_at_is_not_named_by_its_parts(repo):
+    look = "assert all(camera.ready for camera in camera_detector.cameras.values())"
+    repo.write("tests/test_it.py", WAIT.replace("assert camera_detector.cameras", look))
+    [found] = repo.scan()
+    assert found.what.endswith("before it looks at camera_detector")
+
+
+@pytest.mark.parametrize("look", ["assert mqtt_service.is_reset", "check(mqtt_service)"])
+def test_the_command_itself_is_not_waited_for_in_place_of_the_service(repo, look):
+    body = f"""\
+        mqtt_client.publish("cams/command", "reset")
+        time.sleep(1)
+        assert mqtt_monitor.messages[0].topic == "cams/command"
+        {look}
+        """
+    params = "mqtt_service, mqtt_client, mqtt_monitor"
+    assert fixed_body(repo, body, params) == dedent(body)
+
+
+def test_a_folder_of_tests_of_another_name(repo):
+    helper = "import subprocess\ndef start(): return subprocess.Popen(['mosquitto'])\n"
+    repo.write("checks/broker.py", helper)
+    repo.write("checks/deep/down/service.py", helper)
+    repo.write("service.py", helper)
+    assert repo.scan() == findings.scan(repo.folder, Path()) == []
+    assert [found.path for found in findings.scan(repo.folder, Path("checks"))] == [
+        Path("checks/broker.py")
+    ]
+
+
 def test_a_long_sleep_gives_the_timeout(repo):
     after = fixed_body(repo, "time.sleep(20)\nassert mqtt_monitor.messages\n", "mqtt_monitor")
     assert after.splitlines()[0] == 'mqtt_monitor.wait_for("#", timeout=20)'
@@ -758,6 +965,12 @@ def test_what_the_background_publishes_needs_the_call_and_the_wait(repo):
         "time.sleep(1)\nassert mqtt_monitor.messages",
         "mqtt_client.publish('a')\n"
         "time.sleep(1)\nassert all(m.retain for m in mqtt_monitor.messages)",
+        "mqtt_client.publish('a')\ntime.sleep(1)\nassert mqtt_monitor.messages\n"
+        "with network_mocks.broken():\n    assert camera_detector.cameras",
+        "mqtt_client.publish('a')\ntime.sleep(1)\nassert mqtt_monitor.messages\n"
+        "found = list(camera_detector.cameras)\ncount = compute(found)\nassert count == 1",
+        "pause = threading.Event()\npause.wait(1)\nassert camera_detector.cameras",
+        "threading.Event().wait(seconds())\nassert camera_detector.cameras",
     ],
 )
 def test_the_doubtful_stays_and_is_found(repo, body):
@@ -851,6 +1064,7 @@ def test_a_monitor_of_their_own_has_no_wait_for(repo):
 ODD_FORMAT = """\
 \"\"\"Odd, but theirs.\"\"\"
 import  time   # two spaces
+now=time.time
 
 class TestIt :
 \tdef test_it( self,camera_detector ) :   # a tab
@@ -887,6 +1101,92 @@ def test_formatting_and_comments_are_kept(repo, end, bom, last):
     assert repo.fixed() == {}
 
 
+ONLY_USE = """\
+import time
+
+
+def test_it(camera_detector):
+    time.sleep(2)
+    assert camera_detector.cameras
+"""
+
+
+def imports_after(repo, before, body="time.sleep(2)", end="\n"):
+    """What a fix leaves above the test, where its wait is all that needs the imports."""
+    test = f"def test_it(camera_detector):\n    {body}\n    assert camera_detector.cameras\n"
+    after = fixed(repo, (before + test).replace("\n", end).encode()).replace(end, "\n")
+    assert after.endswith(test.replace(body, DISCOVERY))
+    return after[: after.index("def test_it")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"], ids=["LF", "CRLF"])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("import time\n\n\n", ""),
+        ("import time\n\nimport pytest\n\n\n", "import pytest\n\n\n"),
+        ('"""Doc."""\n\nimport time\n\n\n', '"""Doc."""\n\n\n'),
+        ("import os\nimport time\n\n\n", "import os\n\n\n"),
+        ("import os\n\nimport time\n\nimport re\n", "import os\n\nimport re\n"),
+        ("import os, time, re\n", "import os, re\n"),
+        ("import os,  time # both\n", "import os # both\n"),
+        ("import os; import time\n", "import os\n"),
+        ("# for waiting\nimport time\nimport re\n", "# for waiting\nimport re\n"),
+        ("import time  # to wait\nimport re\n", "# to wait\nimport re\n"),
+        ("import time  # noqa: F401\n", None),
+        ("import time  # isort: skip\n", None),
+        ("# ruff: noqa\nimport time\n", None),
+        ("import time as time\n", None),
+        ("import time\n__all__ = ['time']\n", None),
+        ("import time\nCLOCK = f'{__name__}.time.time'\n", None),
+        ("import time\nNOW = time.time\n", None),
+        ("try:\n    import time\nexcept ImportError:\n    raise\n", None),
+    ],
+)
+def test_an_import_that_the_fix_leaves_unused_goes(repo, before, after, end):
+    expected = before if after is None else after
+    assert imports_after(repo, before, end=end) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("from time import sleep\n", ""),
+        ("from time import sleep, time\n", "from time import time\n"),
+        ("from time import (\n    sleep,\n    time,\n)\n", "from time import (\n    time,\n)\n"),
+        ("from time import (\n    time,\n    sleep,\n)\n", "from time import (\n    time,\n)\n"),
+        ("from time import (  # why\n    time,\n    sleep,\n)\n", None),
+        ("from time import *\nfrom time import sleep\n", "from time import *\n"),
+    ],
+)
+def test_a_name_that_the_fix_leaves_unused_goes(repo, before, after):
+    assert imports_after(repo, before, "sleep(2)") == (before if after is None else after)
+
+
+def test_what_a_function_imports_for_itself_goes_too(repo):
+    body = "import time\ntime.sleep(2)\nassert camera_detector.cameras\n"
+    assert fixed_body(repo, body) == f"{DISCOVERY}\nassert camera_detector.cameras\n"
+
+
+def test_what_was_unused_before_stays(repo):
+    text = "import os\nimport time\n" + ONLY_USE.partition("\n")[2]
+    assert fixed(repo, text).startswith("import os\n\n\ndef")
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "from tests.test_it import time\n",
+        "from .test_it import time as clock\n",
+        "from test_it import *\n",
+        "from tests import test_it\nNOW = test_it.time.time()\n",
+    ],
+)
+def test_an_import_that_others_get_from_there_stays(repo, other):
+    repo.write("tests/test_other.py", other)
+    assert fixed(repo, ONLY_USE).startswith("import time\n")
+
+
 STATEMENTS = st.sampled_from(
     [
         "time.sleep(2)",
@@ -912,7 +1212,7 @@ TESTS = st.lists(st.lists(STATEMENTS, max_size=8), max_size=3)
 def test_a_fix_is_done_once_and_touches_nothing_but_waits(repo, tests, end):
     head = "def test_it(camera_detector, mqtt_monitor, mqtt_client, network_mocks):"
     bodies = ["\n    ".join([head, *body, "pass"]) for body in tests]
-    before = "\n\n".join(["import time", *bodies]).replace("\n", end)
+    before = "\n\n".join(["import time", "BEGIN = time.time()", *bodies]).replace("\n", end)
     path = repo.write("tests/test_it.py", before.encode())
     certain = [finding for finding in repo.scan() if finding.certain]
 

@@ -9,6 +9,7 @@ Needs libcst::
 from __future__ import annotations
 
 import ast
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
@@ -16,7 +17,8 @@ from typing import Union
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from .findings import Rewrite, read_source, rewrites
+from .findings import NOWHERE, Plan, Rewrite, plans, read_source
+from .unused_imports import without_unused_imports
 from .wiring import with_block
 
 _Loop = Union[cst.While, cst.For]
@@ -24,26 +26,43 @@ _Replacement = Union[cst.BaseStatement, cst.FlattenSentinel[cst.BaseStatement], 
 _BOM = "\ufeff"
 
 
-def fixed_sources(repo: Path) -> dict[Path, str]:
+def fixed_sources(repo: Path, tests: Path = NOWHERE) -> dict[Path, str]:
     """Return the new text of the files that would change, by their paths relative to *repo*.
 
+    What is in the folder *tests*, relative to *repo*, belongs to the tests whatever it is called.
     The texts keep their line ends, so write them as UTF-8 bytes, or with ``newline=""``.
     """
     fixed = {}
-    for path, planned in rewrites(repo).items():
+    for path, plan in plans(repo, tests).items():
         text, encoding = read_source(repo / path)
         bom = _BOM if encoding == "utf-8-sig" else ""
-        fixed[path] = bom + _rewritten(text, planned)
+        fixed[path] = bom + _rewritten(text, plan)
     return fixed
 
 
-def _rewritten(text: str, planned: Sequence[Rewrite]) -> str:
+def _rewritten(text: str, plan: Plan) -> str:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
-    code = wrapper.visit(_Rewriter(planned)).code
-    wanted = sorted({rewrite.imported for rewrite in planned if rewrite.imported})
+    code = wrapper.visit(_Rewriter(plan.rewrites)).code
+    code = without_unused_imports(text, code, plan.names_used_elsewhere)
+    wanted = sorted({rewrite.imported for rewrite in plan.rewrites if rewrite.imported})
     present = set(map(ast.unparse, ast.parse(text).body))
     missing = "".join(f"{line}\n" for line in wanted if line not in present)
-    return with_block(code, missing) if missing else code
+    return _with_imports(code, missing) if missing else code
+
+
+def _with_imports(text: str, imports: str) -> str:
+    """Put imports below those that a file begins with, or where imports may begin."""
+    place = 0
+    for node in ast.parse(text).body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            place = node.end_lineno or 0
+        elif not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
+            break
+    lines = io.StringIO(text).readlines()  # with their line ends
+    if not place or not lines[place - 1].endswith("\n"):
+        return with_block(text, imports)
+    newline = "\r\n" if lines[place - 1].endswith("\r\n") else "\n"
+    return "".join([*lines[:place], imports.replace("\n", newline), *lines[place:]])
 
 
 class _Rewriter(cst.CSTTransformer):

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .addresses import check_client_ids, check_ports
 from .endings import check_endings
-from .finding import Finding, Rewrite
+from .finding import Finding, Plan, Rewrite
 from .imports import check_imports
 from .leftovers import find_leftovers
 from .makers import check_makers
@@ -28,14 +28,19 @@ from .suite import Suite
 from .waits import check_waits, find_waits
 
 __all__ = [
+    "NOWHERE",
     "OUR_MODULES",
     "Finding",
+    "Plan",
     "Rewrite",
     "commented_leftovers",
+    "plans",
     "read_source",
-    "rewrites",
     "scan",
 ]
+
+NOWHERE = Path()
+"""No folder in particular: test files are known by their names, and by those of their folders."""
 
 _CHECKS = (
     check_waits,
@@ -47,9 +52,12 @@ _CHECKS = (
 )
 
 
-def scan(repo: Path) -> list[Finding]:
-    """Return what is found in the test files and conftests of *repo*, by path and line."""
-    suite = Suite(repo)
+def scan(repo: Path, tests: Path = NOWHERE) -> list[Finding]:
+    """Return what is found in the test files and conftests of *repo*, by path and line.
+
+    What is in the folder *tests*, relative to *repo*, belongs to them whatever it is called.
+    """
+    suite = Suite(repo, tests)
     found = list(suite.unreadable)
     for module in suite.modules:
         for check in _CHECKS:
@@ -57,23 +65,24 @@ def scan(repo: Path) -> list[Finding]:
     return _in_order(found)
 
 
-def commented_leftovers(repo: Path) -> list[Finding]:
+def commented_leftovers(repo: Path, tests: Path = NOWHERE) -> list[Finding]:
     """Return the imports, fixtures and sleeps that are still there, but commented out."""
-    suite = Suite(repo)
+    suite = Suite(repo, tests)
     return _in_order(finding for module in suite.modules for finding in find_leftovers(module))
 
 
-def rewrites(repo: Path) -> dict[Path, list[Rewrite]]:
+def plans(repo: Path, tests: Path = NOWHERE) -> dict[Path, Plan]:
     """Return what can be replaced for certain, by the files that it is in."""
-    suite = Suite(repo)
-    planned = {
-        module.path: [
+    suite = Suite(repo, tests)
+    planned = {}
+    for module in suite.modules:
+        rewrites = [
             *(wait.rewrite for wait in find_waits(suite, module) if wait.rewrite),
             *(rewrite for start in find_starts(suite, module) for rewrite in start.rewrites),
         ]
-        for module in suite.modules
-    }
-    return {path: some for path, some in planned.items() if some}
+        if rewrites:
+            planned[module.path] = Plan(rewrites, suite.names_used_elsewhere(module))
+    return planned
 
 
 def _in_order(findings: Iterable[Finding]) -> list[Finding]:

@@ -40,6 +40,9 @@ def check_ports(suite: Suite, module: Module) -> Iterator[Finding]:
             yield _fixed_port(module, place, shortened(place))
     for function in module.functions:
         for call in function.calls:
+            if call.args and suite.starts_process(function, call):
+                for place in _port_options(call.args[0]):
+                    yield _fixed_port(module, place, shortened(place))
             if called_name(call) in ("connect", "connect_async") and _is_on_live(
                 suite, function, call
             ):
@@ -106,7 +109,12 @@ def _has_broker_port(text: str) -> bool:
 
 def _command_line_ports(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the number in `["mosquitto", "-p", "18830"]`."""
-    if isinstance(node, (ast.List, ast.Tuple)) and any(map(BROKER_BINARY.search, strings_in(node))):
+    if any(map(BROKER_BINARY.search, strings_in(node))):
+        yield from _port_options(node)
+
+
+def _port_options(node: ast.AST) -> Iterator[ast.expr]:
+    if isinstance(node, (ast.List, ast.Tuple)):
         for option, value in zip(node.elts, node.elts[1:]):
             number = str(getattr(value, "value", ""))
             if strings_in(option) == ["-p"] and number.isdigit():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from .finding import Rewrite
 from .parsing import LOOPS, bindings, called_name, calls_in, unparsed, walk_own
-from .sleeps import EXPLICIT, Wait, nodes_after
+from .sleeps import EXPLICIT, Wait, looks_after, nodes_after, seconds_of
 from .suite import Suite
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Rewriter:
     """
 
     def __init__(self, suite: Suite, wait: Wait, ran: Sequence[str]) -> None:
+        self._suite = suite
         self._wait = wait
         self._function = function = wait.function
         self._module = function.module
@@ -94,8 +95,16 @@ class Rewriter:
             raise _NotCertainError
         if isinstance(statement, LOOPS):
             self._check_loop(statement)
-        elif not isinstance(statement, ast.Expr) or len(list(calls_in(statement))) > 1:
+        elif not isinstance(statement, ast.Expr) or self._does_more_than_sleep(statement):
             raise _NotCertainError
+
+    def _does_more_than_sleep(self, statement: ast.Expr) -> bool:
+        """Say whether there are other calls, or an event with a name that would be left over."""
+        sleep = self._wait.sleep
+        event = sleep.func.value if isinstance(sleep.func, ast.Attribute) else None
+        if called_name(sleep) == "wait" and not isinstance(event, ast.Call):
+            return True
+        return any(call not in (sleep, event) for call in calls_in(statement))
 
     def _check_loop(self, loop: ast.While | ast.For | ast.AsyncFor) -> None:
         """Raise unless the loop does nothing but look at the service and sleep."""
@@ -183,7 +192,7 @@ class Rewriter:
 
     def _tasks(self) -> list[str]:
         words = [re.sub(r"camera_?detector", "", word) for word in self._words()]
-        about_health = any(map(_HEALTH.search, words))
+        about_health = any(map(_HEALTH.search, [*words, self._function.name]))
         about_cameras = any(map(_DISCOVERY.search, words))
         discovered = any("test_run_discovery_once" in run for run in self._ran) or any(
             isinstance(n, ast.Attribute) and n.attr == "test_run_discovery_once"
@@ -199,7 +208,8 @@ class Rewriter:
 
     def _words(self) -> Iterator[str]:
         """Yield the names and texts in what the test looks at."""
-        for node in (n for look in self._looks for n in ast.walk(look)):
+        later = looks_after(self._function, self._wait.statement)
+        for node in (n for look in [*self._looks, *later] for n in ast.walk(look)):
             if isinstance(node, ast.Attribute):
                 yield node.attr.lower()
             elif isinstance(node, ast.Name) and node.id not in (*self._detectors, _MONITOR):
@@ -217,6 +227,8 @@ class Rewriter:
         seen = [n for n in self._earlier if isinstance(n, ast.Attribute) and _is_monitor(n.value)]
         if not self._has_monitor or (seen and seen[-1].attr != "clear"):
             raise _NotCertainError  # what it has from before, it would find again
+        if self._looks_at_what_a_message_changes():
+            raise _NotCertainError  # the message is there before anybody has dealt with it
         waits = [wait for reading in self._readings for wait in self._waits_of_unpacking(reading)]
         for look in self._asserts:
             if self._mentions([look], _MONITOR, *self._aliases):
@@ -224,6 +236,29 @@ class Rewriter:
         if not waits:
             raise _NotCertainError
         return list(dict.fromkeys(waits))
+
+    def _looks_at_what_a_message_changes(self) -> bool:
+        """Say whether the test has sent something, and looks at more than at the messages."""
+        if not any(isinstance(n, ast.Call) and self._is_trigger(n) for n in self._earlier):
+            return False
+        later = looks_after(self._function, self._wait.statement)
+        return any(self._live_names(look) - self._names_of_messages() for look in later)
+
+    def _names_of_messages(self) -> set[str]:
+        """Return the names that have all that they are from the monitor."""
+        pairs = [pair for node in self._function.own_nodes for pair in bindings(node)]
+        names, before = {_MONITOR}, 0
+        while len(names) > before:
+            before = len(names)
+            for target, value in pairs:
+                bound = {unparsed(n) for n in ast.walk(target) if isinstance(n, ast.Name)}
+                if self._live_names(value) <= names:
+                    names |= bound
+        return names
+
+    def _live_names(self, node: ast.AST) -> set[str]:
+        is_live = functools.partial(self._suite.is_live_node, self._function)
+        return {unparsed(n) for n in ast.walk(node) if is_live(n) and not isinstance(n, ast.Call)}
 
     @functools.cached_property
     def _aliases(self) -> dict[str, ast.expr]:
@@ -348,16 +383,12 @@ class Rewriter:
             raise _NotCertainError
         return source
 
-    def _sleeps_a_number(self) -> bool:
-        args = self._wait.sleep.args
-        return isinstance(getattr(args[0] if args else None, "value", None), (int, float))
-
     def _wait_for(self, topic: str, count: int, where: str = "") -> str:
         arguments = [topic]
         if count > 1:
             arguments.append(f"count={count}")
-        slept = ast.literal_eval(self._wait.sleep.args[0]) if self._sleeps_a_number() else 0
-        if slept > _PATIENCE:
+        slept = getattr(seconds_of(self._wait.sleep), "value", None)
+        if isinstance(slept, (int, float)) and slept > _PATIENCE:
             arguments.append(f"timeout={slept}")
         if where:
             arguments.append(f"where={where}")

@@ -16,19 +16,23 @@ _OWN = ("self", "cls", "super()")
 class Definitions:
     """The test files of a repository, and what they define."""
 
-    def __init__(self, repo: Path) -> None:
+    def __init__(self, repo: Path, tests: Path) -> None:
         self._repo = repo
+        self._tests = tests
         self._files = {_dotted(path): path for path in python_files(repo)}
         self._parsed: dict[Path, Module | None] = {}
         self.unreadable: list[Finding] = []
         self.modules: list[Module] = []
         self.ours: list[Module] = []
-        for path in filter(is_of_the_tests, self._files.values()):
+        for path in filter(self._is_of_the_tests, self._files.values()):
             module = self._parse(path)
             if module is not None:
                 (self.ours if self._is_ours(module) else self.modules).append(module)
         self._named: dict[tuple[str, Path], Module | None] = {}
         self._calls: dict[ast.Call, list[Function]] = {}
+
+    def _is_of_the_tests(self, path: Path) -> bool:
+        return is_of_the_tests(path, self._tests)
 
     def _parse(self, path: Path) -> Module | None:
         if path not in self._parsed:
@@ -40,7 +44,7 @@ class Definitions:
         return self._parsed[path]
 
     def _note_unreadable(self, path: Path, error: Exception) -> None:
-        if is_of_the_tests(path):
+        if self._is_of_the_tests(path):
             line = getattr(error, "lineno", None) or 1
             reason = getattr(error, "msg", None) or str(error) or type(error).__name__
             what = f"cannot be read as Python: {reason}".partition("\n")[0]
@@ -71,6 +75,20 @@ class Definitions:
         ]
         candidates.sort(key=lambda path: (path.parent != near.parent, len(path.parts)))
         return self._parse(candidates[0]) if candidates else None
+
+    def names_used_elsewhere(self, module: Module) -> set[str]:
+        """Return the names that other test files get from *module*; an asterisk is all."""
+        others = [other for other in self.modules if other is not module]
+        used = [name for other in others for name in other.imports.values()]
+        used += [
+            f"{other.resolve(node.value)}.{node.attr}"
+            for other in others
+            for node in ast.walk(other.tree)
+            if isinstance(node, ast.Attribute)
+        ]
+        parts = [name.split(".") for name in used]
+        found = (part[-2:] for part in parts if len(part) > 1)
+        return {name for home, name in found if home == _short_name(module)}
 
     def defined(
         self, module: Module, dotted: str, depth: int = 3
@@ -182,6 +200,10 @@ class Definitions:
             return False
         fixture = self._fixture(function, name)
         return fixture is None or fixture.module not in self.modules
+
+
+def _short_name(module: Module) -> str:
+    return _dotted(module.path).rpartition(".")[2]
 
 
 def _dotted(path: PurePath) -> str:

@@ -21,6 +21,14 @@ class Finding:
     """Whether `fix` rewrites it."""
 
 
+class Plan(NamedTuple):
+    """What can be replaced for certain in a file."""
+
+    rewrites: list[Rewrite]
+    names_used_elsewhere: set[str]
+    """Names that other test files get from it; an asterisk stands for all."""
+
+
 class Rewrite(NamedTuple):
     """What can be replaced for certain: the statement that begins at *line*."""
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .finding import Rewrite
-from .parsing import LOOPS, Function, blocks_in, called_name, unparsed, walk_own
+from .parsing import (
+    LOOPS,
+    Function,
+    bindings,
+    blocks_in,
+    called_name,
+    keyword_value,
+    unparsed,
+    walk_own,
+)
 from .suite import Suite
 
 SLEEPS = {f"{library}.sleep" for library in ("time", "asyncio", "trio", "anyio", "gevent")}
+_EVENTS = {"threading.Event", "multiprocessing.Event"}
+_WITHOUT_SETTING = {"wait", "is_set", "clear"}
 _LOOKS = re.compile(r"_?(assert|check|verify|expect|wait_for)\w*")
 EXPLICIT = re.compile(r"\btest_run_\w+_once\b")
 
@@ -24,7 +36,7 @@ class Wait:
     block: list[ast.stmt]
     index: int
     sleep: ast.Call
-    """The call of `time.sleep`, or of the helper that calls it."""
+    """The call of `time.sleep`, of an event's `wait`, or of the helper that calls one of them."""
     helper: str = ""
     looked_at: str = ""
     """The live name that the test looks at afterwards, where it is a test that waits."""
@@ -43,7 +55,7 @@ def waits_in(suite: Suite, function: Function, block: list[ast.stmt]) -> Iterato
         inner_blocks = blocks_in(statement)
         if sleeps and (not inner_blocks or _polls(statement)):
             sleep = next(n for n in sleeps if isinstance(n, ast.Call))
-            is_helper = function.module.resolve(sleep.func) not in SLEEPS
+            is_helper = not _pauses(suite, function, sleep)
             yield Wait(function, block, index, sleep, f"{unparsed(sleep.func)}()" * is_helper)
         elif sleeps:
             for inner in inner_blocks:
@@ -69,13 +81,75 @@ def _leaves(statement: ast.stmt) -> bool:
 def _is_sleep(suite: Suite, function: Function, node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
-    if function.module.resolve(node.func) in SLEEPS:
+    if _pauses(suite, function, node):
         # A sleep of no time lets others run, and waits for nothing.
-        return not (node.args and isinstance(node.args[0], ast.Constant) and not node.args[0].value)
+        seconds = seconds_of(node)
+        return not isinstance(seconds, ast.Constant) or bool(seconds.value)
     helpers = suite.called(function, node)
     helpers = [helper for helper in helpers if _sleeps_somewhere(suite, helper)]
     # What a helper does with live things is found there; a test that calls it waits nevertheless.
     return any(function.is_test or not suite.is_in_use(helper) for helper in helpers)
+
+
+def seconds_of(call: ast.Call) -> ast.expr | None:
+    """Return what a sleep is given as its length."""
+    return call.args[0] if call.args else keyword_value(call, "timeout")
+
+
+def _pauses(suite: Suite, function: Function, call: ast.Call) -> bool:
+    """Say whether *call* does nothing but let time go by."""
+    if function.module.resolve(call.func) in SLEEPS:
+        return True
+    target = call.func
+    if not isinstance(target, ast.Attribute) or target.attr != "wait" or not seconds_of(call):
+        return False
+    return _makes_event(function, target.value) or _nobody_sets(suite, function, target.value)
+
+
+def _makes_event(function: Function, node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and function.module.resolve(node.func) in _EVENTS
+
+
+def _nobody_sets(suite: Suite, function: Function, event: ast.expr) -> bool:
+    """Say whether *event* is one that is waited for, and that nothing else is done with."""
+    module = function.module
+    homes: list[ast.AST] = [module.tree]
+    if isinstance(event, ast.Name):
+        homes.insert(0, function.node)
+    elif not isinstance(event, ast.Attribute) or unparsed(event.value) not in ("self", "cls"):
+        return False
+    name = _last_name(event)
+    for home in homes:
+        made = [v for node in ast.walk(home) for t, v in bindings(node) if _last_name(t) == name]
+        if made:
+            is_local = home is not module.tree
+            is_known_here_only = is_local or name not in suite.names_used_elsewhere(module)
+            return (
+                is_known_here_only
+                and all(_makes_event(function, value) for value in made)
+                and not any(_may_set(node, name) for node in _uses_in(home, name))
+            )
+    return False
+
+
+def _last_name(node: ast.AST) -> str:
+    if isinstance(node, ast.Attribute):
+        return node.attr
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def _uses_in(home: ast.AST, name: str) -> Iterator[ast.AST]:
+    """Yield what is done with a name: the attributes of it, or where else it stands."""
+    for node in ast.walk(home):
+        for child in ast.iter_child_nodes(node):
+            is_read = isinstance(getattr(child, "ctx", None), ast.Load)
+            if is_read and _last_name(child) == name:
+                yield node
+
+
+def _may_set(use: ast.AST, name: str) -> bool:
+    is_harmless = isinstance(use, ast.Attribute) and use.attr in _WITHOUT_SETTING
+    return not is_harmless or _last_name(use) == name
 
 
 def _sleeps_somewhere(suite: Suite, helper: Function) -> bool:
@@ -88,7 +162,7 @@ def _sleeps_somewhere(suite: Suite, helper: Function) -> bool:
 def _search_sleep(suite: Suite, helper: Function) -> bool:
     if helper.is_test or any(map(_is_explicit, helper.own_nodes)):
         return False
-    if any(helper.module.resolve(call.func) in SLEEPS for call in helper.calls):
+    if any(_pauses(suite, helper, call) for call in helper.calls):
         return True
     called = (inner for call in helper.calls for inner in suite.called(helper, call))
     return any(_sleeps_somewhere(suite, inner) for inner in called)
@@ -108,8 +182,31 @@ def name_looked_at(suite: Suite, wait: Wait) -> str:
     later = list(nodes_after(function, statement))
     looks += [node for node in later if isinstance(node, ast.Assert)]
     looks += [n for n in later if isinstance(n, ast.Call) and _LOOKS.fullmatch(called_name(n))]
-    live = (n for look in looks for n in ast.walk(look) if suite.is_live_node(function, n))
-    return next((unparsed(node) for node in live), "")
+    live = [
+        unparsed(n) for look in looks for n in ast.walk(look) if suite.is_live_node(function, n)
+    ]
+    # Its own name says more than that of each of its parts in `all(part.ready for part in it)`.
+    parts = {
+        unparsed(inner.target)
+        for look in looks
+        for inner in ast.walk(look)
+        if isinstance(inner, ast.comprehension)
+    }
+    return next((name for name in live if name not in parts), "".join(live[:1]))
+
+
+def looks_after(function: Function, statement: ast.stmt) -> list[ast.AST]:
+    """Return what *function* asserts after *statement*, until it sleeps once more."""
+    later = list(nodes_after(function, statement))
+    sleeps = [n for n in later if isinstance(n, ast.Call) and called_name(n) == "sleep"]
+    end = sleeps[0].lineno if sleeps else statement.lineno + sys.maxsize
+    return [
+        node
+        for node in later
+        if isinstance(node, ast.Assert)
+        or (isinstance(node, ast.Call) and _LOOKS.fullmatch(called_name(node)))
+        if node.lineno < end
+    ]
 
 
 def nodes_after(function: Function, statement: ast.stmt) -> Iterator[ast.AST]:

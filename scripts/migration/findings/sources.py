@@ -36,11 +36,12 @@ def read_source(path: Path) -> tuple[str, str]:
 def python_files(repo: Path) -> Iterator[Path]:
     """Yield the Python files of a repository, relative to it; not those of environments."""
     for folder, subfolders, files in os.walk(repo):
-        subfolders[:] = [name for name in sorted(subfolders) if not _is_skipped(Path(folder, name))]
+        subfolders[:] = [name for name in sorted(subfolders) if not is_skipped(Path(folder, name))]
         yield from (Path(folder, name).relative_to(repo) for name in files if name.endswith(".py"))
 
 
-def _is_skipped(folder: Path) -> bool:
+def is_skipped(folder: Path) -> bool:
+    """Say so of folders that hold no sources of the repository: environments, caches."""
     name = folder.name
     return (
         name in _SKIPPED_FOLDERS
@@ -50,11 +51,14 @@ def _is_skipped(folder: Path) -> bool:
     )
 
 
-def is_of_the_tests(path: Path) -> bool:
+def is_of_the_tests(path: Path, tests: Path) -> bool:
     """Say so of test files and conftests, and of what lies beside them or one folder below.
 
     What lies deeper in a folder of tests is software that they use, like what lies outside of it.
+    So is what lies in the root, where *tests* is that: its other files are known by their names.
     """
-    if _TEST_FILE.fullmatch(path.name):
+    if _TEST_FILE.fullmatch(path.name) or path.stem in OUR_MODULES:
+        return True
+    if tests.parts and tests in (path.parent, path.parent.parent):
         return True
     return any(_TEST_FOLDER.fullmatch(folder) for folder in path.parts[-3:-1])

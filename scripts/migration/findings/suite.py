@@ -40,8 +40,8 @@ _Scope = Union[Function, ast.ClassDef, Module]
 class Suite(Definitions):
     """What is live in the test files, besides what they define."""
 
-    def __init__(self, repo: Path) -> None:
-        super().__init__(repo)
+    def __init__(self, repo: Path, tests: Path) -> None:
+        super().__init__(repo, tests)
         self.sleepers: dict[Function, bool] = {}
         self._live_calls: dict[ast.Call, bool] = {}
         self._live: defaultdict[_Scope, set[str]] = defaultdict(set)
@@ -101,7 +101,8 @@ class Suite(Definitions):
 
     def starts_process(self, function: Function, call: ast.Call) -> bool:
         """Say whether *call* starts the process of a broker."""
-        words = [unparsed(node) for node in (*call.args, *(k.value for k in call.keywords))]
+        given = [*call.args, *(keyword.value for keyword in call.keywords)]
+        words = [unparsed(node) for node in (*given, *map(_executable, given))]
         is_starter = _STARTERS.fullmatch(function.module.resolve(call.func))
         named = (BROKER_BINARY.search(word) for word in self._with_values(function, words))
         return bool(is_starter) and any(named)
@@ -255,6 +256,16 @@ class Suite(Definitions):
                     self._live[function if nested else function.module].add(name)
                 self._mark(function, written) if isinstance(written, ast.Attribute) else None
         self._live[function if nested else function.module] |= shared
+
+
+def _executable(command: ast.expr) -> ast.expr:
+    """Return what is run, of a command that is written as a list."""
+    if isinstance(command, ast.BinOp):  # BROKER + ["-p", "1884"]
+        return _executable(command.left)
+    if isinstance(command, (ast.List, ast.Tuple)) and command.elts:
+        first = command.elts[0]
+        return first.value if isinstance(first, ast.Starred) else first
+    return command
 
 
 def _registered_callbacks(node: ast.AST) -> Iterator[ast.expr]:
