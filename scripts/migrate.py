@@ -188,7 +188,8 @@ def show_findings(
     repository: Repository, _state: State, _options: argparse.Namespace, output: Output
 ) -> int:
     """Print what the tests do by hand."""
-    findings, leftovers = scan(repository.root), commented_leftovers(repository.root)
+    where = repository.root, repository.tests
+    findings, leftovers = scan(*where), commented_leftovers(*where)
     output.show_findings("findings", findings)
     output.show_findings("leftovers", leftovers)
     certain = sum(finding.certain for finding in findings)
@@ -208,7 +209,7 @@ def fix(repository: Repository, state: State, options: argparse.Namespace, outpu
             f"fix needs {error.name}: {sys.executable} -m pip install {error.name}"
         ) from None
     changes = []
-    for path, text in fixed_sources(repository.root).items():
+    for path, text in fixed_sources(repository.root, repository.tests).items():
         old = repository.read(path) or b""
         changes.append(Change(path, old, encode_like(old, text)))
     changes = [change for change in changes if change.old != change.new]
@@ -218,7 +219,7 @@ def fix(repository: Repository, state: State, options: argparse.Namespace, outpu
     if changes:
         state.tests = repository.tests
         state.make(changes)
-    findings = scan(repository.root)
+    findings = scan(repository.root, repository.tests)
     output.show_findings("findings", findings)
     left = waits_in_tests(repository, findings)
     output.say(

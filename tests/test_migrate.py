@@ -34,7 +34,7 @@ from migration.repository import (  # noqa: E402
     open_repository,
 )
 from migration.state import FOLDER, Change, State  # noqa: E402
-from migration.verification import BACKGROUND, diagnose  # noqa: E402
+from migration.verification import BACKGROUND, diagnose, diagnose_clients  # noqa: E402
 from migration.wiring import OPTIONS, planned_changes, wired_options  # noqa: E402
 
 SLOW = """
@@ -295,7 +295,7 @@ def test_everything_by_the_book(stubborn):
     data = run("status", status=1)
     leftovers = data["items"].pop()
     assert not leftovers["done"]
-    assert "test_detect.py:8" in leftovers["evidence"]
+    assert "test_detect.py:7" in leftovers["evidence"]  # import time is gone
     assert [item["done"] for item in data["items"][:5]] == [True] * 5
 
     stubborn.run("rollback")
@@ -453,6 +453,70 @@ def test_a_tests_folder_of_another_name(user):
 CAMERA = "from camera_detector_optimized_fixture import camera_detector_fast, pytest_sessionfinish"
 LINES = f"{CAMERA}  # noqa: F401\nfrom concurrent_futures_fix import fix_concurrent_futures"
 LINES += "  # noqa: F401\n"
+
+
+@NEEDS_LIBCST
+def test_tests_in_no_folder_of_their_own(user):
+    (user.root / "tests" / "test_detect.py").unlink()
+    user.write("test_detect.py", SLEEPING.replace("sleep(2)", "sleep(0.01)"))
+    user.write("service.py", FINDING_AT_ONCE)
+    user.write(".venv/lib/broken.py", "def :\n")
+    before = user.files()
+    user.migrate("apply", "--tests", ".")
+    assert user.read("conftest.py") == LINES
+    assert user.data("fix")["findings"] == []  # without --tests: apply has noted it
+    verified = user.data("verify")
+    assert verified["before"] == verified["after"] == {"passed": 2}
+    assert user.data("status", status=1)["items"][4]["done"]  # there is no speed-up to speak of
+    user.write(".venv/lib/other.py", "")
+    assert user.data("status", status=1)["items"][4]["done"]
+    (user.root / ".venv" / "lib" / "other.py").unlink()
+    user.migrate("rollback")
+    assert user.files() == before
+
+
+PLUGIN = """
+import pytest
+
+@pytest.fixture{}
+def {}():
+    raise AssertionError("the slow fixture was used")
+"""
+
+
+@pytest.mark.parametrize("package", [False, True])
+@pytest.mark.parametrize("slow", [("", "camera_detector"), ("(name='camera_detector')", "slow")])
+def test_a_slow_fixture_of_a_plugin(user, package, slow):
+    user.write("cameras/__init__.py", "")
+    user.write("cameras/fixtures.py", PLUGIN.format(*slow))
+    user.write("conftest.py", 'pytest_plugins = ["cameras.fixtures"]\n')
+    user.write("tests/test_detect.py", "import service\n" + SLOW.partition("object()\n")[2])
+    if package:
+        user.write("tests/__init__.py", "")
+    proof = user.data("apply")["proof"]
+    assert proof["works"], proof
+    assert proof["refusals"] == []
+    assert f"from cameras.fixtures import {slow[1]}  # noqa" in user.read("tests/conftest.py")
+    assert user.data("apply")["changes"] == []
+
+
+def test_the_users_settings_hide_nothing_from_us(user):
+    user.write("pytest.ini", "[pytest]\naddopts = --no-summary --tb=no -q\n")
+    user.write("tests/test_detect.py", "import missing_module\n")
+    assert "No module named 'missing_module'" in refuse(user, "apply")
+    user.write("tests/test_detect.py", SLOW.replace("fixture\n", "fixture(params=[1, 2])\n"))
+    assert "it is parametrized" in user.migrate("apply", status=1).stdout
+
+
+def test_status_says_how_many_there_are_and_how_to_see_all(user):
+    waits = [SLEEPING.replace("discovery(", f"discovery_{n}(") for n in range(5)]
+    user.write("tests/test_detect.py", SLEEPING + "\n".join(waits[:2]))
+    evidence = user.data("status", status=1)["items"][3]["evidence"]
+    assert evidence.startswith("3 waits, in tests/test_detect.py:")
+    user.write("tests/test_detect.py", "\n".join(waits))
+    evidence = user.data("status", status=1)["items"][3]["evidence"]
+    assert evidence.startswith("5 waits, the first 3 in tests/test_detect.py:")
+    assert evidence.endswith(" (scan lists all 5)")
 
 
 @pytest.mark.parametrize(
@@ -703,7 +767,8 @@ def test_no_tests_folder(user):
     shutil.rmtree(user.root / "tests")
     assert "no folder tests/ or test/" in refuse(user, "apply")
     assert "no folder checks/" in refuse(user, "apply", "--tests", "checks")
-    for outside in ("..", "/", "."):
+    assert "(a dot, if they are in no folder of their own)" in refuse(user, "apply")
+    for outside in ("..", "/"):
         assert "names a folder inside" in refuse(user, "apply", "--tests", outside)
 
 
@@ -996,6 +1061,50 @@ def test_diagnoses(user, diagnosis):
     user.write("tests/test_a.py", f"class TestIt:\n  def test_b(self, d):\n{source}")
     nodeid = "tests/test_a.py::TestIt::test_b[1-a::b]"
     assert diagnose(user.repository, nodeid, reason, []).startswith(diagnosis)
+
+
+EVERY_SUITE = """
+import time
+
+def test_a():
+    time.sleep(0.01)
+
+def test_b({}):
+    assert {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("option", "fixture", "diagnosis", "way"),
+    [
+        (2, "fix_concurrent_futures", "without the import of fix_concurrent", "option 2 mends"),
+        (3, "prompt_mqtt_clients", "without redirected_mqtt_clients, and", "it lists the sleeps"),
+    ],
+)
+def test_verify_speaks_of_no_fixture_where_none_is_replaced(user, option, fixture, diagnosis, way):
+    user.write("tests/test_detect.py", EVERY_SUITE.format("request", "True"))
+    user.wire(option)
+    wrong = f"{fixture!r} not in request.fixturenames"
+    user.write("tests/test_detect.py", EVERY_SUITE.format("request", wrong))
+    result = user.migrate("verify", status=1)
+    [headings] = [line for line in result.stdout.splitlines() if "as it was" in line]
+    assert headings.split("  ")[-1].strip() == "as it is"
+    assert "fast fixture" not in result.stdout
+    assert "original" not in result.stdout
+    assert "Both sides take about as long" in result.stdout
+    assert f"it has no known cause: run it alone, and again {diagnosis}" in result.stdout
+    assert len(result.stdout.splitlines()[0]) == len(headings) + len("ratio  ")
+
+    user.write("tests/test_detect.py", EVERY_SUITE.format("request", "True"))
+    user.migrate("apply", "--option", option)
+    user.migrate("verify")
+    assert way in user.data("status", status=1)["next_step"]
+
+
+def test_a_client_that_wants_a_broker_of_its_own(user):
+    user.write("tests/test_detect.py", "def test_a():\n    connect(1883)\n")
+    diagnosis = diagnose_clients(user.repository, "tests/test_detect.py::test_a", "assert 0", [])
+    assert diagnosis.startswith("wants a broker of its own, or none, at port 1883")
 
 
 def test_a_finding_in_the_test_is_a_diagnosis(user):

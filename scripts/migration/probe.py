@@ -25,7 +25,9 @@ def _tell(**news: Any) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Tell how pytest is set up."""
+    """Tell how pytest is set up, and have it say what is wrong, whatever its settings are."""
+    config.option.no_summary = False
+    config.option.tbstyle = "short"
     _tell(import_mode=config.getoption("importmode"), rootdir=str(config.rootpath))
 
 
@@ -37,18 +39,33 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             {
                 "nodeid": item.nodeid,
                 "is_skipped": any(item.iter_markers("skip")) or any(item.iter_markers("skipif")),
-                "fixtures": dict(_watched_fixtures(item)),
+                "fixtures": {name: d.func.__module__ for name, d in _watched_fixtures(item)},
+                "of_plugins": dict(_fixtures_of_plugins(item)),
             }
             for item in getattr(session, "items", ())
         ],
     )
 
 
-def _watched_fixtures(item: Any) -> Iterator[tuple[str, str]]:
+def _watched_fixtures(item: Any) -> Iterator[tuple[str, Any]]:
     definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     for name in WATCHED:
         if definitions.get(name):
-            yield name, definitions[name][-1].func.__module__
+            yield name, definitions[name][-1]
+
+
+def _fixtures_of_plugins(item: Any) -> Iterator[tuple[str, str]]:
+    """Yield the fixtures that come from a plugin, with the names of the functions."""
+    plugins = [p for p in item.config.pluginmanager.get_plugins() if not _is_conftest(p)]
+    for name, definition in _watched_fixtures(item):
+        function = definition.func
+        is_of_its_top_level = function.__qualname__.isidentifier()
+        if is_of_its_top_level and sys.modules.get(function.__module__) in plugins:
+            yield name, function.__name__
+
+
+def _is_conftest(plugin: Any) -> bool:
+    return Path(getattr(plugin, "__file__", None) or "").name == "conftest.py"
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

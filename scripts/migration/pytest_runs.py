@@ -36,6 +36,8 @@ class CollectedTest:
     nodeid: str
     is_skipped: bool
     fixtures: Mapping[str, str]
+    of_plugins: Mapping[str, str] = field(default_factory=dict)
+    """Those of the fixtures that a plugin defines, and what they are called there."""
 
 
 @dataclass

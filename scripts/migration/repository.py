@@ -10,6 +10,8 @@ import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
+from .findings.sources import python_files
+
 USUAL_FOLDERS = ("tests", "test")
 
 
@@ -23,7 +25,7 @@ class Repository:
 
     root: Path
     tests: Path
-    """Relative to the root, as all paths of a repository are here."""
+    """Relative to the root, as all paths of a repository are here; `.` if they are in it."""
     python: str
 
     @property
@@ -46,9 +48,9 @@ class Repository:
     def fingerprint(self) -> str:
         """Return a digest of the tests' sources, which tells whether anybody has edited one."""
         digest = hashlib.sha256()
-        for path in sorted((self.root / self.tests).rglob("*.py")):
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(self.root)}\0{len(content)}\0".encode())
+        for path in sorted(python_files(self.root / self.tests)):
+            content = (self.root / self.tests / path).read_bytes()
+            digest.update(f"{self.tests / path}\0{len(content)}\0".encode())
             digest.update(content)
         return digest.hexdigest()
 
@@ -71,16 +73,19 @@ def open_repository(root: Path, tests: Path | None, python: str | None) -> Repos
     folder = next((path for path in candidates if (root / path).is_dir()), None)
     if folder is None:
         names = " or ".join(f"{path}/" for path in candidates)
-        raise CannotMigrateError(f"{root} has no folder {names}; name that of its tests: --tests")
-    if next((root / folder).rglob("*.py"), None) is None:
+        raise CannotMigrateError(
+            f"{root} has no folder {names}; name that of its tests: --tests (a dot, if they are in "
+            "no folder of their own)"
+        )
+    if next(python_files(root / folder), None) is None:
         raise CannotMigrateError(f"{root / folder} has no Python files: these are no pytest tests")
     return Repository(root, folder, _find_python(root, python))
 
 
 def _inside(root: Path, folder: Path) -> Path:
-    if folder.is_absolute() and root in folder.parents:
+    if folder.is_absolute() and root in (folder, *folder.parents):
         folder = folder.relative_to(root)
-    if folder.is_absolute() or ".." in folder.parts or not folder.parts:
+    if folder.is_absolute() or ".." in folder.parts:
         raise CannotMigrateError(f"--tests names a folder inside {root}, which {folder} is not")
     return folder
 

@@ -11,15 +11,17 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from .findings import Finding, scan
+from .findings.sources import is_skipped
 from .pytest_runs import SWITCH, clean_environment, no_traces, run_command
 from .repository import CannotMigrateError, Repository, decode
 from .state import FOLDER, State
+from .wiring import wired_options
 
 SPEED_UP_SCRIPT = Path(__file__).resolve().parent.parent / "verify_speedup.py"
 COPY = "before"
@@ -69,12 +71,14 @@ def verify(repository: Repository, state: State, show: Callable[[str], None]) ->
         CannotMigrateError: one of them cannot be run.
     """
     fingerprint = repository.fingerprint()
+    options = wired_options(repository)
+    wording = _WORDINGS[1 if 1 in options else max(options, default=1)]
     with _as_it_was(repository, state) as copy, tempfile.TemporaryDirectory() as folder:
         python = _python_that_runs_before_in(copy, repository.python, Path(folder))
-        figures = _compare_sides(repository, python, Path(folder), show)
+        figures = _compare_sides(repository, python, Path(folder), show, wording)
     before, after = (_outcomes(figures[side]) for side in ("before", "after"))
     return Verification(
-        regressions=list(_regressions(repository, before, after)),
+        regressions=list(_regressions(repository, before, after, wording)),
         newly_passing=sorted(
             nodeid
             for nodeid, (outcome, _) in after.items()
@@ -84,7 +88,7 @@ def verify(repository: Repository, state: State, show: Callable[[str], None]) ->
         after=dict(Counter(outcome for outcome, _ in after.values())),
         speed_up=figures["speed_up"],
         median_overhead=figures["median_overhead"],
-        remarks=figures["remarks"],
+        remarks=[_in_words(wording, remark) for remark in figures["remarks"]],
         date=figures["date"],
         fingerprint=fingerprint,
     )
@@ -111,11 +115,11 @@ def _as_it_was(repository: Repository, state: State) -> Iterator[Path]:
 
 def _make_copy(repository: Repository, state: State, copy: Path) -> None:
     changes = state.restoration()
-    copied = {change.path.parts[0] for change in changes} | {repository.tests.parts[0]}
+    changed = {change.path.parts[0] for change in changes}
     try:
         copy.mkdir(parents=True)
         for entry in repository.root.iterdir():
-            if entry.name in copied:
+            if entry.name in changed or _has_tests(repository, entry):
                 _copy(entry, copy / entry.name)
             elif entry.name != FOLDER:
                 (copy / entry.name).symlink_to(entry, target_is_directory=entry.is_dir())
@@ -126,6 +130,13 @@ def _make_copy(repository: Repository, state: State, copy: Path) -> None:
                 (copy / change.path).write_bytes(change.new)
     except OSError as error:  # shutil.Error, which has a list, is one
         raise CannotMigrateError(f"the suite cannot be copied to {copy}: {error}") from None
+
+
+def _has_tests(repository: Repository, entry: Path) -> bool:
+    """Say whether there may be tests in an entry of the root: Python would see through a link."""
+    if repository.tests.parts:
+        return entry.name == repository.tests.parts[0]
+    return not is_skipped(entry)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -154,7 +165,11 @@ def _python_that_runs_before_in(copy: Path, python: str, folder: Path) -> Path:
 
 
 def _compare_sides(
-    repository: Repository, python: Path, folder: Path, show: Callable[[str], None]
+    repository: Repository,
+    python: Path,
+    folder: Path,
+    show: Callable[[str], None],
+    wording: _Wording,
 ) -> Any:
     report, table = folder / "report.json", folder / "table"
     command = [sys.executable, str(SPEED_UP_SCRIPT), "--repo", str(repository.root), "--full"]
@@ -166,8 +181,15 @@ def _compare_sides(
         )
     if status == CANNOT_RUN or not report.exists():
         raise CannotMigrateError(f"the suite cannot be compared (status {status}), as said above")
-    show(table.read_text(encoding="utf-8", errors="replace"))
+    show(_in_words(wording, table.read_text(encoding="utf-8", errors="replace")))
     return json.loads(report.read_bytes())
+
+
+def _in_words(wording: _Wording, text: str) -> str:
+    """Say what the sides are, where no fixture is replaced that the script could speak of."""
+    for heading, ours in wording.headings.items():
+        text = text.replace(heading, ours.rjust(len(heading)))
+    return re.sub(r"(?<=Both sides take about as long: ).*", wording.no_faster or r"\g<0>", text)
 
 
 def _outcomes(side: Any) -> dict[str, tuple[str, str]]:
@@ -189,6 +211,7 @@ def _regressions(
     repository: Repository,
     before: dict[str, tuple[str, str]],
     after: dict[str, tuple[str, str]],
+    wording: _Wording,
 ) -> Iterator[Regression]:
     findings = None
     for nodeid, (outcome_before, _) in before.items():
@@ -196,8 +219,9 @@ def _regressions(
         if outcome_before != "passed" or outcome == "passed":
             continue
         if findings is None:
-            findings = scan(repository.root)
-        yield Regression(nodeid, outcome, reason, diagnose(repository, nodeid, reason, findings))
+            findings = scan(repository.root, repository.tests)
+        diagnosis = wording.diagnose(repository, nodeid, reason, findings)
+        yield Regression(nodeid, outcome, reason, diagnosis)
 
 
 @dataclass(frozen=True)
@@ -262,12 +286,23 @@ SHARED = (
 )
 _SHARED_FIXTURE = re.compile(r"fixture\(.*scope=.(class|module|package|session)")
 _OVERRIDDEN = re.compile(r"\boverride_fixture\(\s*[\"'](\w+)")
+
+_WITHOUT_SERVICE = (
+    _Cause("has no broker: install mosquitto, or set MQTT_TEST_MOSQUITTO", message="mosquitto was"),
+    _Cause(
+        "wants a broker of its own, or none, at port 1883 or 8883, and redirected_mqtt_clients "
+        "leads it to the session's: have it use another port, or TestMQTTBroker(port=...), whose "
+        "address is left alone",
+        message=r"Connection refused|ConnectionRefusedError|DID NOT RAISE|not raised",
+        source=r"clean_session|clean_start|will_set|retain|take.?over|1883|8883",
+    ),
+)
 _WAITS = re.compile(r"\bsleep\(|\.wait\(|\bwait_for|monotonic\(|while .*:|_thread\b|is_alive\(")
 _EXPLICIT = re.compile(r"\btest_(run_\w+_once|enable_background_tasks)\(")
 
 
 def diagnose(repository: Repository, nodeid: str, reason: str, findings: Sequence[Finding]) -> str:
-    """Say why a test fails that passed before, as far as its error and its source tell."""
+    """Say why a test of a service fails that passed before, as far as error and source tell."""
     lines, source = _source_of(repository, nodeid)
     path = Path(nodeid.partition("::")[0])
     waits = bool(_WAITS.search(source)) and not _EXPLICIT.search(source)
@@ -283,6 +318,56 @@ def diagnose(repository: Repository, nodeid: str, reason: str, findings: Sequenc
         "has no known cause: run it alone, and again with CAMERA_DETECTOR_FIXTURE=original in the "
         "environment"
     )
+
+
+def diagnose_clients(
+    repository: Repository, nodeid: str, reason: str, _findings: Sequence[Finding]
+) -> str:
+    """Do so for a test whose service, if it has one, runs as it did before."""
+    _, source = _source_of(repository, nodeid)
+    likely = [c.remedy for c in _WITHOUT_SERVICE if re.search(c.message, reason)]
+    likely += [c.remedy for c in _WITHOUT_SERVICE if re.search(c.source, source)]
+    return "; or it ".join(dict.fromkeys(likely)) or (
+        "has no known cause: run it alone, and again without redirected_mqtt_clients, and without "
+        "prompt_mqtt_clients, in the fixture every_client of conftest.py"
+    )
+
+
+def diagnose_executors(
+    _repository: Repository, _nodeid: str, _reason: str, _findings: Sequence[Finding]
+) -> str:
+    """Do so for a test of a suite where nothing but the executors was mended."""
+    return (
+        "has no known cause: run it alone, and again without the import of fix_concurrent_futures "
+        "in conftest.py"
+    )
+
+
+@dataclass(frozen=True)
+class _Wording:
+    """How to speak of a comparison, by what it is that the migration has changed."""
+
+    diagnose: Callable[[Repository, str, str, Sequence[Finding]], str]
+    headings: Mapping[str, str]
+    """What stands above a column, in place of what the speed-up script writes there."""
+    no_faster: str = ""
+    """What to make of two sides that take about as long."""
+
+
+_NO_FIXTURE = {"original fixture": "as it was", "fast fixture": "as it is"}
+_WORDINGS = {
+    1: _Wording(diagnose, headings={}),
+    2: _Wording(
+        diagnose_executors,
+        _NO_FIXTURE,
+        "option 2 mends executors, and makes nothing faster. Options 1 and 3 do.",
+    ),
+    3: _Wording(
+        diagnose_clients,
+        _NO_FIXTURE,
+        "the time goes to sleeps, which option 3 leaves where they are: scan lists them.",
+    ),
+}
 
 
 def _shares_its_service(repository: Repository, path: Path, source: str) -> bool:

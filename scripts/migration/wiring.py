@@ -199,7 +199,20 @@ def _block(
         hooks = [hook for hook in wanted.hooks if hook not in _names_bound_in(tree)]
         names = ", ".join([*wanted.names, *hooks])
         yield f"from {dot}{wanted.module} import {names}  # noqa: F401\n"
+    yield from sorted(_imports_from_plugins(option, run, tree))
     yield definitions
+
+
+def _imports_from_plugins(option: Option, run: PytestRun, tree: ast.Module) -> set[str]:
+    """Return what makes a plugin's fixture one of conftest.py: there it can be replaced."""
+    if not option.needs_fixture or option.fixture in _names_bound_in(tree):
+        return set()
+    return {
+        f"from {test.fixtures[option.fixture]} import {test.of_plugins[option.fixture]}"
+        "  # noqa: F401 (a plugin's fixture is replaced where it is imported)\n"
+        for test in run.tests
+        if option.fixture in test.of_plugins
+    }
 
 
 def _needs_search_path(repository: Repository, run: PytestRun) -> bool:
