@@ -652,10 +652,10 @@ class TestSuitesWithoutFixtures:
                 threads[0].start()
 
         def test_two():
-            assert clients[0].socket() is None
             for thread in threads:
                 thread.join(10)
                 assert not thread.is_alive()
+            assert clients[0].socket() is None
             """,
         )
         result = repository.run("-W", "error")
