@@ -500,6 +500,64 @@ def test_a_slow_fixture_of_a_plugin(user, package, slow):
     assert user.data("apply")["changes"] == []
 
 
+LAZY = """
+import pytest
+
+@pytest.fixture
+def camera_detector():
+    from cameras.detector import CameraDetector
+    return CameraDetector()
+"""
+EAGER = """
+import sys
+sys.path.insert(0, "cameras")
+import pytest
+from detector import CameraDetector
+
+@pytest.fixture
+def camera_detector():
+    return CameraDetector()
+"""
+SETTING = """
+def test_a_setting(camera_detector):
+    assert camera_detector.mqtt_connected
+"""
+OTHER_NAME = """
+def test_another_name():
+    from cameras.detector import CameraDetector
+"""
+
+
+@pytest.mark.parametrize(
+    ("conftest", "tests", "wanted"),
+    [
+        (LAZY, SETTING, "cameras.detector"),
+        ("", LAZY + SETTING, "cameras.detector"),
+        (EAGER, SETTING + OTHER_NAME, "detector"),
+        (EAGER, SETTING, None),  # it is there by then, and there is only one
+        (EAGER, "from cameras.detector import CameraDetector\n" + SETTING, None),
+    ],
+)
+def test_the_class_that_the_slow_fixture_imports(user, conftest, tests, wanted):
+    user.write("cameras/__init__.py", "")
+    (user.root / "service.py").rename(user.root / "cameras" / "detector.py")
+    user.write("tests/conftest.py", conftest)
+    user.write("tests/test_detect.py", tests)
+    proof = user.data("apply")["proof"]
+    assert proof["works"], proof
+    imported = f"    from {wanted} import CameraDetector\n\n    return CameraDetector\n"
+    assert (imported in user.read("tests/conftest.py")) == bool(wanted)
+    assert user.data("apply")["changes"] == []
+
+
+def test_a_reason_is_told_to_its_end(user):
+    user.write("tests/test_detect.py", SLOW.replace("from service import CameraDetector", ""))
+    (user.root / "service.py").unlink()
+    evidence = user.data("apply", status=1)["proof"]["evidence"]
+    assert "No class CameraDetector was found" in evidence
+    assert "    def camera_detector_class():" in evidence
+
+
 def test_the_users_settings_hide_nothing_from_us(user):
     user.write("pytest.ini", "[pytest]\naddopts = --no-summary --tb=no -q\n")
     user.write("tests/test_detect.py", "import missing_module\n")

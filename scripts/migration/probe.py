@@ -71,5 +71,7 @@ def _is_conftest(plugin: Any) -> bool:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Tell what became of a phase of a test."""
     crash = getattr(report.longrepr, "reprcrash", None)
-    reason = str(getattr(crash, "message", report.longrepr or "")).strip().partition("\n")[0]
+    text = str(getattr(crash, "message", report.longrepr or "")).strip()
+    first = text.partition("\n")[0]
+    reason = text if first.endswith(":") else first
     _tell(phase=report.when, outcome=report.outcome, reason=reason)

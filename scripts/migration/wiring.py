@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from .findings.slow_fixtures import import_of_class
+from .findings.suite import Suite
 from .pytest_runs import CollectedTest, PytestRun
 from .repository import CannotMigrateError, Repository, decode, encode_like
 from .state import Change, State
@@ -27,6 +29,17 @@ EVERY_CLIENT = '''
 @pytest.fixture(scope="session", autouse=True)
 def every_client(prompt_mqtt_clients, redirected_mqtt_clients):  # noqa: F811
     """Network loops end at once; connections to port 1883 go to the session's broker."""
+'''
+
+CLASS_FIXTURE = "camera_detector_class"
+WHICH_CLASS = f'''
+
+@pytest.fixture
+def {CLASS_FIXTURE}():
+    """The class that the slow fixture makes an instance of."""
+    {{}}
+
+    return CameraDetector
 '''
 
 
@@ -192,6 +205,7 @@ def _block(
     if missing and _needs_search_path(repository, run):
         yield f"{SEARCH_PATH}\n"
     definitions = option.definitions if _misses_definitions(option, tree) else ""
+    definitions += _class_fixture(repository, option, tree)
     if definitions:
         yield "import pytest\n"
     dot = "." if repository.is_package else ""
@@ -201,6 +215,15 @@ def _block(
         yield f"from {dot}{wanted.module} import {names}  # noqa: F401\n"
     yield from sorted(_imports_from_plugins(option, run, tree))
     yield definitions
+
+
+def _class_fixture(repository: Repository, option: Option, tree: ast.Module) -> str:
+    """Return the fixture that tells which class is meant, where the fast one would not know."""
+    if not option.needs_fixture or CLASS_FIXTURE in _names_bound_in(tree):
+        return ""
+    suite = Suite(repository.root, repository.tests)
+    wanted = import_of_class(suite, option.fixture, "CameraDetector")
+    return WHICH_CLASS.format(wanted) if wanted else ""
 
 
 def _imports_from_plugins(option: Option, run: PytestRun, tree: ast.Module) -> set[str]:
