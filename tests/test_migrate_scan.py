@@ -1133,6 +1133,10 @@ def imports_after(repo, before, body="time.sleep(2)", end="\n"):
         ("import os; import time\n", "import os\n"),
         ("# for waiting\nimport time\nimport re\n", "# for waiting\nimport re\n"),
         ("import time  # to wait\nimport re\n", "# to wait\nimport re\n"),
+        (
+            "\f\nimport os\n# \u2028\n\f\nimport time\nimport re\n",
+            "\f\nimport os\n# \u2028\n\f\nimport re\n",
+        ),
         ("import time  # noqa: F401\n", None),
         ("import time  # isort: skip\n", None),
         ("# ruff: noqa\nimport time\n", None),

@@ -7,6 +7,7 @@ Needs libcst::
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -117,7 +118,7 @@ class _Finder(cst.CSTVisitor):
 
 
 def _is_meant_to_stay(found: _Import, text: str) -> bool:
-    lines = text.splitlines()[found.place.start.line - 1 : found.place.end.line]
+    lines = _lines_of(text)[found.place.start.line - 1 : found.place.end.line]
     is_renamed_to_itself = found.alias.asname and found.alias.evaluated_name == found.name
     return bool(
         is_renamed_to_itself
@@ -156,7 +157,7 @@ def _without(imports: Sequence[_Import], text: str) -> str:
     line = imports[0].line
     left = list(_statements_without(line, unused))
     place = imports[0].place
-    lines = text.splitlines(keepends=True)
+    lines = _lines_of(text)
     first, last = place.start.line - 1, place.end.line
     if left:
         left[-1] = left[-1].with_changes(semicolon=cst.MaybeSentinel.DEFAULT)
@@ -169,6 +170,11 @@ def _without(imports: Sequence[_Import], text: str) -> str:
     else:
         _cut(lines, first, last)
     return "".join(lines)
+
+
+def _lines_of(text: str) -> list[str]:
+    # Not str.splitlines(), which knows more line ends than files have.
+    return io.StringIO(text).readlines()
 
 
 def _statements_without(
