@@ -1323,6 +1323,10 @@ def errors_as_failures() -> Iterator[None]:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
+def _is_used(broker: SessionBroker) -> bool:
+    return any(used is broker for used, _ in _brokers_of_test)
+
+
 def _note_use(broker: SessionBroker) -> None:
     """Remember that this test uses *broker*, for the report should the test fail."""
     _brokers_of_test.append((broker, broker.log_position))
@@ -1348,21 +1352,50 @@ def session_mqtt_broker() -> Iterator[SessionBroker]:
         broker = _broker_of_session()
         broker.start()
     yield broker
+    _tell_death_between_tests(broker)
     broker.stop()
 
 
 @pytest.fixture
 def live_mqtt_broker(session_mqtt_broker: SessionBroker) -> Iterator[SessionBroker]:
     """The session's broker, running at the start of the test whatever the last one did to it."""
-    if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
-        title = "mosquitto died between two tests (started again)"
-        add_to_summary(title, session_mqtt_broker.report_death())
-    with errors_as_failures():
-        _start_again(session_mqtt_broker)
-    _note_use(session_mqtt_broker)
+    _begin_test_with(session_mqtt_broker)
     yield session_mqtt_broker
     if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
         pytest.fail(_DEATH.format(session_mqtt_broker.report_death()), pytrace=False)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Have the session's broker run before the fixtures and clients of a test look for it.
+
+    It may be known to them by fixtures of a wider scope alone, which are not set up again.
+    """
+    broker = _session_broker_of(item)
+    if broker is not None:
+        _begin_test_with(broker)
+
+
+def _session_broker_of(item: pytest.Item) -> SessionBroker | None:
+    """Return what the fixture of that name, perhaps a user's own, has made for this test."""
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    definitions = known.get("session_mqtt_broker")
+    result = definitions[-1].cached_result if definitions else None
+    return result[0] if result else None
+
+
+def _begin_test_with(broker: SessionBroker) -> None:
+    """Have *broker* run, whatever the last test did to it; once a test."""
+    if _is_used(broker):
+        return
+    _tell_death_between_tests(broker)
+    with errors_as_failures():
+        _start_again(broker)
+    _note_use(broker)
+
+
+def _tell_death_between_tests(broker: SessionBroker) -> None:
+    if isinstance(broker, TestMQTTBroker) and broker.died():
+        add_to_summary("mosquitto died between two tests", broker.report_death())
 
 
 def _start_again(broker: SessionBroker) -> None:
@@ -1417,7 +1450,11 @@ def _describe_broker(config: pytest.Config) -> str:
     executable = find_mosquitto()
     binary = f"version {mosquitto_version(executable) or 'unknown'} ({executable})"
     if config.pluginmanager.has_plugin("dsession"):
-        return f"{binary}, one a worker; the report of a failed test has its address and log"
+        logs = Path(tempfile.gettempdir(), f"{FOLDER_PREFIX}*", "mosquitto.log")
+        return (
+            f"{binary}, one a worker at 127.0.0.1, logs {logs}; "
+            "the report of a failed test names its own"
+        )
     with _remedies():
         broker.reserve()
     return f"{binary}, session broker at {broker.host}:{broker.port}, log {broker.log_path}"
@@ -1433,6 +1470,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown() -> None:
     """Let a broker go on that the test has left paused: what is torn down now needs it."""
+    _resume_brokers()
+
+
+def _resume_brokers() -> None:
     for broker, _ in _brokers_of_test:
         if isinstance(broker, TestMQTTBroker) and broker.is_running():
             broker.resume()
@@ -1444,10 +1485,13 @@ def pytest_runtest_logfinish() -> None:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport() -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Fail a test in which a broker died, and add to a failed one's report what the brokers say."""
     outcome: Any = yield
     report = outcome.get_result()
+    broker_of_session = _session_broker_of(item)
+    if broker_of_session is not None and not _is_used(broker_of_session):
+        _brokers_of_test.append((broker_of_session, 0))  # this test has started it
     for broker, start in _brokers_of_test:
         # What dies as wider fixtures are torn down has died between two tests.
         is_told_here = report.when != "teardown" and not report.skipped
@@ -1484,10 +1528,16 @@ def add_to_summary(title: str, line: str) -> None:
         lines.append(line)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Send a worker's summary lines to the process that prints them (pytest-xdist)."""
+    """Send a worker's summary lines to the process that prints them (pytest-xdist).
+
+    The fixtures of the session are torn down after this, and of a test that Ctrl-C has ended.
+    """
+    _resume_brokers()
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput[_SUMMARY_OUTPUT] = session.config.stash.get(_summary_lines, {})
+        lines = session.config.stash.setdefault(_summary_lines, {})
+        session.config.workeroutput[_SUMMARY_OUTPUT] = lines
 
 
 @pytest.hookimpl(optionalhook=True)
