@@ -66,7 +66,9 @@ STOP_TIMEOUT = 5.0
 POLL_INTERVAL = 0.001
 OLDEST_VERSION = (2, 0)
 
+SPARE_HOST = "127.0.0.1"
 FOLDER_PREFIX = "mqtt-test-mosquitto-"
+PID_FILE = "mosquitto.pid"
 OBSERVER_ID_PREFIX = "mqtt-test-observer-"
 """Begins the client ids of connections that watch the broker for the tests, and belong to none."""
 READY_ID_PREFIX = "ready-"
@@ -166,18 +168,32 @@ def mosquitto_version(executable: str, timeout: float = 2.0) -> str | None:
     None means that it claims none: it is no mosquitto, or hangs.
     """
     try:
-        run = subprocess.run(
+        run = _Popen(
             [executable, "-h"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=timeout,
-            check=False,
+            start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired):
+    except OSError:
         return None
-    found = _VERSION.search(run.stdout.decode(errors="replace"))
+    with run:
+        try:
+            output, _ = run.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            _kill_group(run)
+            return None
+    found = _VERSION.search(output.decode(errors="replace"))
     return found[1] if found else None
+
+
+def _kill_group(leader: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its children: mosquitto may be a script that has some."""
+    if leader.poll() is None:  # else its number may be another's by now
+        with contextlib.suppress(OSError):
+            os.killpg(leader.pid, signal.SIGKILL)
+        leader.kill()
+    leader.wait()
 
 
 _VERSION = re.compile(r"mosquitto version (\d+\.\d\S*)")
@@ -413,7 +429,8 @@ class TestMQTTBroker(MQTTEndpoint):
         self._require_client_certificate = require_client_certificate
         self._certificates: dict[str, str] = {}
         self._executable = executable
-        self._reservation: weakref.finalize[Any, Any] | None = None
+        self._reservations: list[weakref.finalize[Any, Any]] = []
+        self._spare_port = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: _Folder | None = None
         self._earlier_log = ""
@@ -476,10 +493,16 @@ class TestMQTTBroker(MQTTEndpoint):
         if self._folder is None or not self._folder.is_ours():
             self._folder = _Folder()
             (self._folder.path / "mosquitto.log").touch(mode=0o600)
-        if self._reservation is None:
-            reservation = _reserve_port(self.host, self.port)
-            self.port = reservation.getsockname()[1]
-            self._reservation = weakref.finalize(self, reservation.close)
+        if not self._reservations:
+            self.port = self._reserve_port(self.host, self.port)
+            if self.websockets:
+                self._spare_port = self._reserve_port(SPARE_HOST, 0)
+
+    def _reserve_port(self, host: str, port: int) -> int:
+        reservation = _reserve_port(host, port)
+        self._reservations.append(weakref.finalize(self, reservation.close))
+        number: int = reservation.getsockname()[1]
+        return number
 
     def start(self) -> TestMQTTBroker:
         """Start mosquitto and return this broker when it answers; at once where it runs already.
@@ -505,7 +528,7 @@ class TestMQTTBroker(MQTTEndpoint):
                 # Somebody took the port between our choice and mosquitto's bind.
                 if not attempts_left or self._port_is_known or not self._port_is_chosen:
                     raise
-                self._release_port()
+                self._release_ports()
                 self.port = 0
         self._port_is_known = True
         self._end_is_known = False
@@ -514,16 +537,17 @@ class TestMQTTBroker(MQTTEndpoint):
     def _start_once(self, executable: str) -> None:
         __tracebackhide__ = True
         with contextlib.ExitStack() as on_failure:
-            on_failure.callback(self._discard_everything)
+            on_failure.callback(self._discard_everything, failed=True)
             _sweep_abandoned_folders(tempfile.gettempdir())
             self._discard_process()
             self.reserve()
             assert self.log_path is not None, "reserve() makes its folder"
             config = self._write_config(self.log_path.parent)
             if sys.platform != "linux":
-                self._release_port()  # BSD lets nobody bind beside it, mosquitto neither
+                self._release_ports()  # BSD lets nobody bind beside it, mosquitto neither
             self._process = self._spawn(executable, config, self.log_path)
             self.wait_for_ready(START_TIMEOUT)
+            _refuse_to_be_far_from(self._process, self.log_path.with_name(PID_FILE), executable)
             logged = _VERSION.search(self._current_log())
             complaint = _too_old(executable, logged[1]) if logged else ""
             if complaint:
@@ -697,8 +721,8 @@ class TestMQTTBroker(MQTTEndpoint):
         return f"mosquitto ended with status {status}.{name} {self._log_tail()}"
 
     def _has_logged(self, text: str) -> bool:
-        options = {line.split()[0] for line in self._config_lines if line.strip()}
-        if options & {"log_type", "log_dest", "connection_messages"} or text in self._current_log():
+        is_configured = self._config_options() & {"log_type", "log_dest", "connection_messages"}
+        if is_configured or text in self._current_log():
             return True
         if self._folder is not None:
             self._folder.check_space()  # a log that cannot grow says nothing, for ever
@@ -719,11 +743,17 @@ class TestMQTTBroker(MQTTEndpoint):
         executable = find_mosquitto(self._executable)
         version = mosquitto_version(executable)
         if version is not None:
-            return list(filter(None, [_too_old(executable, version)]))
+            doubts = (_too_old(executable, version), self._departure(executable))
+            return [doubt for doubt in doubts if doubt]
         return [
             f"{executable} does not give a version as mosquitto does: name the binary with "
             "MQTT_TEST_MOSQUITTO or `executable`."
         ]
+
+    def _departure(self, executable: str) -> str:
+        if self._process is None or self._process.returncode != 0:
+            return ""
+        return f"{executable} has to run for as long as mosquitto does, without `&` and `-d`."
 
     def _log_tail(self) -> str:
         tail = self.log.splitlines()[-LOG_TAIL_LINES:]
@@ -744,34 +774,34 @@ class TestMQTTBroker(MQTTEndpoint):
     def _discard_process(self) -> None:
         """End the process and forget it, dead or not."""
         if self._process is not None:
-            self._process.kill()  # does nothing where the exit status is known already
-            self._process.wait()
+            _kill_group(self._process)
             self._process = None
 
-    def _discard_everything(self) -> None:
+    def _discard_everything(self, *, failed: bool = False) -> None:
         """Remove all that was made, first what holds descriptors: there may be no other."""
         self._discard_process()
         if self._folder is not None:
             self._folder.let_go()
             self._earlier_log = self.log
+            if failed:  # perhaps because it went to the background
+                _clean_up(self._folder.path)
             self._folder.remove()
             self._folder = None
         if not (self._port_is_chosen and self._port_is_known):
-            self._release_port()  # one that clients have from us stays ours: they may come back
+            self._release_ports()  # one that clients have from us stays ours: they may come back
 
-    def _release_port(self) -> None:
-        if self._reservation is not None:
-            self._reservation()
-            self._reservation = None
+    def _release_ports(self) -> None:
+        while self._reservations:
+            self._reservations.pop()()
 
     # Configuration
 
     def _write_config(self, folder: Path) -> Path:
         config = folder / "mosquitto.conf"
         config.touch(mode=0o600)
+        tls_lines = self._tls_lines(folder) if self._tls else []
         lines = [
-            # mosquitto 2.0 does not start with nothing but a websockets listener.
-            *([f"listener 0 {folder / 'plain.sock'}"] if self.websockets else []),
+            *self._spare_listener_lines(tls_lines),
             f"listener {self.port} {self.host}",
             # Without it libwebsockets listens on all interfaces.
             f"socket_domain {'ipv6' if ':' in self.host else 'ipv4'}",
@@ -782,12 +812,33 @@ class TestMQTTBroker(MQTTEndpoint):
             "max_queued_messages 0",
             *(["protocol websockets"] if self.websockets else []),
             *self._credential_lines(folder),
-            *(self._tls_lines(folder) if self._tls else []),
+            *tls_lines,
+            *self._pid_lines(folder),
             *_user_lines(folder),
             *self._config_lines,
         ]
         config.write_text("\n".join([*lines, ""]))
         return config
+
+    def _spare_listener_lines(self, tls_lines: Sequence[str]) -> list[str]:
+        """Have a second listener, since mosquitto 2.0 does not start with websockets alone.
+
+        It asks for what the other one asks for. A Unix socket, which nobody could reach, takes
+        no path that is long or has a space in it.
+        """
+        if not self.websockets:
+            return []
+        return [f"listener {self._spare_port} {SPARE_HOST}", *tls_lines]
+
+    def _pid_lines(self, folder: Path) -> list[str]:
+        if "pid_file" in self._config_options():
+            return []
+        file = folder / PID_FILE
+        file.touch(mode=0o600)
+        return [f"pid_file {file}"]
+
+    def _config_options(self) -> set[str]:
+        return {line.split()[0] for line in self._config_lines if line.strip()}
 
     def _credential_lines(self, folder: Path) -> list[str]:
         if self.username is None or self.password is None:
@@ -813,6 +864,20 @@ class TestMQTTBroker(MQTTEndpoint):
 
 
 MQTTTestBroker = TestMQTTBroker
+
+
+def _refuse_to_be_far_from(
+    process: subprocess.Popen[bytes], pid_file: Path, executable: str
+) -> None:
+    """Refuse a mosquitto that is not the process which we have started, wait for and signal."""
+    __tracebackhide__ = True
+    pid = pid_file.read_text().strip() if pid_file.exists() else ""
+    if pid not in ("", str(process.pid)):
+        raise BrokerError(
+            f"{executable} does not become mosquitto but starts it as a process of its own, whose "
+            'faults could not be told from here. Let it end with `exec mosquitto "$@"`.'
+        )
+
 
 _brokers: weakref.WeakSet[TestMQTTBroker] = weakref.WeakSet()
 
@@ -962,10 +1027,16 @@ def _remove_if_abandoned(path: Path) -> None:
     lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        command = ["/bin/sh", "-c", CLEAN_UP, "sh", str(path)]
-        _Popen(command, stderr=subprocess.DEVNULL).wait()
+        _clean_up(path)
     finally:
         os.close(lock)
+
+
+def _clean_up(folder: Path) -> None:
+    """Remove *folder* and kill those who run from it; nothing where no process can be had."""
+    with contextlib.suppress(OSError):
+        command = ["/bin/sh", "-c", CLEAN_UP, "sh", str(folder)]
+        _Popen(command, stderr=subprocess.DEVNULL).wait()
 
 
 def _write_private(path: Path, text: str) -> None:
@@ -1032,9 +1103,9 @@ for folder; do
     rm -rf "$folder"
     for process in /proc/[0-9]*; do
         command=; read -r command <"$process/cmdline"
-        case $command in *"$folder/mosquitto.conf") kill -KILL "${process#/proc/}" ;; esac
+        case $command in *"-c$folder/mosquitto.conf"*) kill -KILL "${process#/proc/}" ;; esac
     done
-    [ -d /proc/self ] || pkill -KILL -f "$folder/mosquitto.conf"
+    [ -d /proc/self ] || pkill -KILL -f -- "-c $folder/mosquitto.conf"
     rm -rf "$folder"
 done
 """

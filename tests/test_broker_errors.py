@@ -48,6 +48,37 @@ class TestExecutable:
             TestMQTTBroker(executable=script("[ $1 = -h ] || read -r _ </dev/zero")).start()
         assert "name the binary with MQTT_TEST_MOSQUITTO" in str(error.value)
 
+    @pytest.mark.parametrize(
+        ("how", "remedy"),
+        [
+            ('{mosquitto} "$@"; exit $?', 'Let it end with `exec mosquitto "$@"`'),
+            ('{mosquitto} "$@" &', "without `&` and `-d`"),
+            ('{mosquitto} -d "$@"', "without `&` and `-d`"),
+        ],
+        ids=["a child", "in the background", "a daemon"],
+    )
+    def test_a_script_that_does_not_become_mosquitto(self, script, how, remedy, temporary_folder):
+        executable = script(how.format(mosquitto=find_mosquitto()))
+        with pytest.raises(BrokerError, match=re.escape(remedy)) as error:
+            TestMQTTBroker(executable=executable).start()
+        assert str(executable) in str(error.value)
+        assert not processes_of(temporary_folder)
+
+    def test_the_children_of_a_script_that_hangs_go_as_well(self, script, tmp_path, monkeypatch):
+        monkeypatch.setattr(mqtt_test_broker, "START_TIMEOUT", 0.2)
+        hung = script(f"tail -f {tmp_path}/mosquitto; exit $?")
+        assert mosquitto_version(str(hung), timeout=0.2) is None
+        with pytest.raises(BrokerError, match="does not answer"):
+            TestMQTTBroker(executable=hung).start()
+        assert wait_until(lambda: not processes_of(f"tail -f {tmp_path}"))
+
+    def test_a_user_s_own_pid_file(self, tmp_path):
+        folder = tmp_path / "own"
+        folder.mkdir()
+        folder.chmod(0o777)
+        with TestMQTTBroker(config_lines=[f"pid_file {folder}/pid"]) as broker:
+            assert broker.answers()
+
     def test_one_that_takes_its_time_is_waited_for(self, script, tmp_path):
         gate = tmp_path / "gate"
         os.mkfifo(gate)
@@ -102,6 +133,33 @@ class TestExecutable:
 
     def test_one_that_hangs_at_its_version_has_none(self, script):
         assert mosquitto_version(str(script("read -r _ </dev/zero")), timeout=0.1) is None
+
+
+def processes_of(text):
+    """List the processes with *text* in their command line."""
+    shown = subprocess.run(
+        ["ps", "axww", "-o", "pid=,command="], capture_output=True, text=True, check=True
+    )
+    return [line for line in shown.stdout.splitlines() if str(text) in line]
+
+
+class TestTemporaryFolder:
+    """A path that a workspace of CI or of somebody with a full name may have."""
+
+    OPTIONS = ({}, {"websockets": True}, {"tls": True, "username": "me", "password": "s3cret"})
+
+    @pytest.mark.parametrize("options", OPTIONS, ids=["plain", "websockets", "all the files"])
+    @pytest.mark.parametrize("name", ["two  words", "x" * 150, "#$h'q\"", "ünïcode"])
+    def test_it_may_be_called_anything(self, tmp_path, monkeypatch, name, options):
+        folder = tmp_path / name
+        folder.mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        with TestMQTTBroker(**options) as broker:
+            assert broker.answers()
+            broker.restart()
+            assert broker.answers()
+        assert list(tmp_path.iterdir()) == [folder]
+        assert not list(folder.iterdir())
 
 
 class TestScarcity:
@@ -266,6 +324,14 @@ class TestReport:
         [(address, log)] = re.findall(rf"{header}(\S+), log (\S+)", output)
         assert f"mosquitto log of {address} ({log})" in output
         assert f"at {address.split(':')[1]}, {log}." in output
+
+    def test_its_header_names_the_logs_of_workers(self, repository):
+        result = repository.run("-p", "xdist", "-n", "1")
+        result.assert_outcomes(failed=1)
+        output = result.stdout.str()
+        [logs] = re.findall(r"one a worker at 127\.0\.0\.1, logs (\S+);", output)
+        [log] = re.findall(r"mosquitto log of 127\.0\.0\.1:\d+ \((\S+)\)", output)
+        assert Path(log).match(logs)
 
     def test_its_header_costs_nothing_where_it_is_not_printed(self, repository):
         result = repository.run("-q")

@@ -13,13 +13,21 @@ from textwrap import dedent
 import pytest
 from helpers.clients import connected
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
-from mqtt_test_broker import BrokerError, MQTTEndpoint, TestMQTTBroker
+from mqtt_test_broker import NOT_AUTHORISED, BrokerError, MQTTEndpoint, TestMQTTBroker
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
 def listening_addresses(pid):
     """Return the addresses that a process listens on, as /proc/net writes them."""
+    return {address for address, _ in listening_sockets(pid)}
+
+
+def listening_ports(pid):
+    return {int(port, 16) for _, port in listening_sockets(pid)}
+
+
+def listening_sockets(pid):
     inodes = set()
     for descriptor in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # a connection that has just been closed
@@ -29,7 +37,7 @@ def listening_addresses(pid):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes:
-                found.add(fields[1].split(":")[0])
+                found.add(tuple(fields[1].split(":")))
     return found
 
 
@@ -91,6 +99,20 @@ class TestListening:
     def test_an_empty_host_is_refused(self):
         with pytest.raises(ValueError, match="all interfaces"):
             TestMQTTBroker(host="")
+
+    @linux_only
+    def test_what_listens_beside_websockets_asks_for_the_same(self):
+        secured = {"tls": True, "username": "me", "password": "s3cret"}
+        with TestMQTTBroker(websockets=True, **secured) as broker:
+            [port] = listening_ports(broker.pid) - {broker.port}
+            context = broker.ssl_context
+            stranger = MQTTEndpoint("127.0.0.1", port, ssl_context=context)
+            assert not MQTTEndpoint("127.0.0.1", port).answers()
+            assert stranger.connack() == NOT_AUTHORISED
+        with TestMQTTBroker(websockets=True, require_client_certificate=True, tls=True) as broker:
+            [port] = listening_ports(broker.pid) - {broker.port}
+            without = ssl.create_default_context(cafile=broker.get_tls_params()["ca_certs"])
+            assert not MQTTEndpoint("127.0.0.1", port, ssl_context=without).answers()
 
 
 class TestTLS:
@@ -173,8 +195,7 @@ class TestFiles:
             folder = broker.log_path.parent
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
             for path in folder.iterdir():
-                if path.is_file():
-                    print(path.name, oct(stat.S_IMODE(path.stat().st_mode)))
+                print(path.name, oct(stat.S_IMODE(path.stat().st_mode)))
             print("user", os.stat(f"/proc/{broker.pid}").st_uid)
     """
 

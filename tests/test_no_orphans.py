@@ -12,7 +12,7 @@ from textwrap import dedent
 import pytest
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
 from helpers.processes import ends, is_alive, wait_until
-from mqtt_test_broker import FOLDER_PREFIX, TestMQTTBroker
+from mqtt_test_broker import FOLDER_PREFIX, TestMQTTBroker, find_mosquitto
 
 TESTS = Path(__file__).parent
 
@@ -137,6 +137,18 @@ class TestEnds:
             run.wait(30)
         # A worker notices, and then gives its test a few seconds.
         assert wait_until(lambda: is_clean(temporary_folder), 30)
+
+    def test_although_a_script_adds_options_to_mosquitto(
+        self, repository, temporary_folder, pytester, monkeypatch
+    ):
+        script = pytester.path / "mosquitto"
+        script.write_text(f'#!/bin/sh\nexec {find_mosquitto()} "$@" -v\n')
+        script.chmod(0o755)
+        monkeypatch.setenv("MQTT_TEST_MOSQUITTO", str(script))
+        with self.start(repository, self.WAIT) as run:
+            run.kill()
+            run.wait(30)
+        assert wait_until(lambda: is_clean(temporary_folder))
 
     def test_a_run_that_used_no_broker_leaves_nothing(self, repository, temporary_folder):
         repository.write("tests/test_it.py", "def test(): pass")
