@@ -51,7 +51,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 import pytest
 
@@ -287,10 +287,20 @@ class MQTTEndpoint:
         A CONNACK that refuses us is an answer too: a broker that asks for credentials is up.
         """
         try:
-            with self._open_socket(timeout) as connection:
-                return self._exchange_connect(connection, client_id)
+            return self.connack(timeout, client_id) is not None
         except OSError:
             return False
+
+    def connack(self, timeout: float = 1.0, client_id: str = "") -> int | None:
+        """Return the code of the CONNACK that a CONNECT of *client_id* gets; 0 lets it in.
+
+        None where something else comes.
+
+        Raises:
+            OSError: nothing comes within *timeout* seconds.
+        """
+        with self._open_socket(timeout) as connection:
+            return self._exchange_connect(connection, client_id)
 
     def end_session(self, client_id: str, timeout: float = 5.0) -> None:
         """Have the broker forget the persistent session of *client_id* (within *timeout* s).
@@ -302,11 +312,12 @@ class MQTTEndpoint:
             self._exchange_connect(connection, client_id)
             connection.sendall(self._framed(b"\xe0\x00"))
 
-    def _exchange_connect(self, connection: socket.socket, client_id: str) -> bool:
+    def _exchange_connect(self, connection: socket.socket, client_id: str) -> int | None:
         packet = _connect_packet(client_id, self.username, self.password)
         connection.sendall(self._framed(packet))
-        reply = connection.recv(4)
-        return reply[:1] == (b"\x82" if self.websockets else b"\x20")
+        frame = 2 if self.websockets else 0
+        reply = _receive(connection, frame + 4)[frame:]
+        return reply[3] if reply[:1] == b"\x20" and len(reply) == 4 else None
 
     def _open_socket(self, timeout: float) -> socket.socket:
         connection = socket.create_connection((self.host, self.port), timeout)
@@ -352,6 +363,17 @@ def mqtt_length(length: int) -> bytes:
         encoded.append(low | (0x80 if length else 0))
         if not length:
             return bytes(encoded)
+
+
+def _receive(connection: socket.socket, length: int) -> bytes:
+    """Receive so many bytes, or fewer where the stream ends before."""
+    received = b""
+    while len(received) < length:
+        more = connection.recv(length - len(received))
+        if not more:
+            break
+        received += more
+    return received
 
 
 def _upgrade_to_websocket(connection: socket.socket, host: str) -> None:
@@ -1269,38 +1291,19 @@ class ExternalMQTTBroker(MQTTEndpoint):
 
     def __init__(self, url: str) -> None:
         __tracebackhide__ = True
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            parts = urlsplit("")
-        misplaced = "@" in parts.path + parts.query + parts.fragment  # a password with / ? or #
-        if parts.scheme not in self.DEFAULT_PORTS or not parts.hostname or misplaced:
-            # The URL may hold a password: it is not repeated here.
-            raise BrokerError(
-                "MQTT_TEST_BROKER_URL is not of the form mqtt://[user:password@]host[:port] "
-                "or mqtts://... , with special characters as in %2F."
-            )
-        try:
-            port = parts.port or self.DEFAULT_PORTS[parts.scheme]
-        except ValueError:
-            raise BrokerError("the port in MQTT_TEST_BROKER_URL is none.") from None
-        options = dict(parse_qsl(parts.query))
-        unknown = sorted(set(options) - set(self.OPTIONS))
-        if unknown:
-            raise BrokerError(
-                f"MQTT_TEST_BROKER_URL has the options {', '.join(unknown)}; "
-                f"it may have {', '.join(self.OPTIONS)}."
-            )
+        parts = _split_broker_url(url.strip())
+        options = _options_of_broker_url(parts)
         run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(4).hex()
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        prefix = options.get("topic_prefix", "mqtt-test").rstrip("/")
         super().__init__(
-            parts.hostname,
-            port,
+            parts.hostname or "",
+            parts.port or self.DEFAULT_PORTS[parts.scheme],
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
             ssl_context=_client_context(options) if parts.scheme == "mqtts" else None,
             client_id_suffix=f"-{run[:8]}-{worker}",
-            topic_prefix=f"{options.get('topic_prefix', 'mqtt-test')}/{run[:8]}/{worker}",
+            topic_prefix=f"{prefix}/{run[:8]}/{worker}",
         )
 
     def log_since(self, _position: int) -> str:
@@ -1333,13 +1336,54 @@ class ExternalMQTTBroker(MQTTEndpoint):
             BrokerError: it does not.
         """
         __tracebackhide__ = True
-        if not self.answers(timeout):
+        try:
+            code = self.connack(timeout, READY_ID_PREFIX + os.urandom(4).hex())
+        except OSError as error:
+            reason = self._why_no_answer(error)
+        else:
+            reason = self._why_no_answer(None) if code is None else self._refusal(code)
+        if reason:
             raise BrokerError(
-                f"MQTT connection failed: the broker of MQTT_TEST_BROKER_URL does not answer at "
-                f"{self.host}:{self.port}. Check that the test broker is running, or unset the "
-                "variable to have one started."
+                f"MQTT connection failed: the broker of MQTT_TEST_BROKER_URL at "
+                f"{_address(self)} {reason}"
             )
         return True
+
+    def _refusal(self, code: int) -> str:
+        """Say why it does not let us in; empty where it does, or leaves others a chance."""
+        if code == SERVER_UNAVAILABLE:
+            return "says that it is not available: wait for it, or look at its log."
+        if code not in (BAD_CREDENTIALS, NOT_AUTHORISED):
+            return ""
+        if self.username is None:
+            return "asks for a user and a password: write mqtt://user:password@host."
+        return "refuses this user and password: check them; special characters as in %2F."
+
+    def _why_no_answer(self, error: OSError | None) -> str:
+        """Say what is wrong, and what to do about it, when no CONNACK came."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return (
+                f"cannot be trusted ({error.verify_message}): name its authority with "
+                "?cafile=PATH, and the host as its certificate does."
+            )
+        if not isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+            if self.ssl_context is None and _speaks_tls(self.host, self.port):
+                return "speaks TLS there: write mqtts://, or the port on which it does not."
+            if self.ssl_context is not None and MQTTEndpoint(self.host, self.port).answers():
+                return "speaks no TLS there: write mqtt://, or the port on which it does."
+            if self.ssl_context is not None and self._wants_certificate():
+                return "seems to want a certificate: name yours with ?certfile=PATH&keyfile=PATH."
+        detail = getattr(error, "strerror", None) or error or "something else came"
+        return f"does not answer a CONNECT ({detail}). {_START_IT}"
+
+    def _wants_certificate(self) -> bool:
+        """Say whether it ends TLS with an alert; to one who speaks first, that may be lost."""
+        try:
+            with self._open_socket(1.0) as connection:
+                connection.recv(1)
+        except OSError as error:
+            return _is_alert(error)
+        return False
 
     def _refuse(self, *_client_ids: str) -> None:
         __tracebackhide__ = True
@@ -1351,13 +1395,97 @@ class ExternalMQTTBroker(MQTTEndpoint):
     restart = kill = pause = resume = disconnect_clients = _refuse
 
 
+SERVER_UNAVAILABLE, BAD_CREDENTIALS, NOT_AUTHORISED = 3, 4, 5  # in a CONNACK
+_START_IT = "Check that the test broker is running, or unset the variable to have one started."
+
+
+def _split_broker_url(url: str) -> SplitResult:
+    """Split the URL; it may hold a password, and no error repeats it."""
+    __tracebackhide__ = True
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    misplaced = "@" in parts.path + parts.query + parts.fragment  # a password with / ? or #
+    surplus = parts.path.strip("/") or parts.fragment
+    if not parts.hostname or misplaced or surplus:
+        parts = urlsplit("")
+    if parts.scheme not in ExternalMQTTBroker.DEFAULT_PORTS:
+        raise BrokerError(
+            "MQTT_TEST_BROKER_URL is not of the form mqtt://[user:password@]host[:port] "
+            "or mqtts://... , with special characters as in %2F."
+        )
+    try:
+        is_port = parts.port != 0
+    except ValueError:
+        is_port = False
+    if not is_port:
+        raise BrokerError("the port in MQTT_TEST_BROKER_URL is none: it is from 1 to 65535.")
+    if parts.password and not parts.username:
+        raise BrokerError("MQTT_TEST_BROKER_URL has a password without a user: give both.")
+    return parts
+
+
+def _options_of_broker_url(parts: SplitResult) -> dict[str, str]:
+    __tracebackhide__ = True
+
+    def refuse(why: str) -> None:
+        __tracebackhide__ = True
+        raise BrokerError(f"MQTT_TEST_BROKER_URL {why}.")
+
+    # A plus is one, in the path of a file: these are no forms.
+    query = parts.query.replace("+", "%2B")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    known = ExternalMQTTBroker.OPTIONS
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        refuse(f"has the options {', '.join(unknown)}; it may have {', '.join(known)}")
+    empty = sorted(name for name, value in options.items() if not value)
+    if empty:
+        refuse(f"has nothing behind {', '.join(empty)}")
+    if "keyfile" in options and "certfile" not in options:
+        refuse("has a keyfile without a certfile")
+    of_tls = sorted(set(options) - {"topic_prefix"})
+    if of_tls and parts.scheme != "mqtts":
+        refuse(f"has {', '.join(of_tls)}, which is for TLS: write mqtts://")
+    prefix = options.get("topic_prefix", "")
+    if prefix.startswith("$") or set(prefix) & set("+#"):
+        refuse(f"has the topic_prefix {prefix!r}: it may not have + or #, nor begin with $")
+    return options
+
+
+def _address(endpoint: MQTTEndpoint) -> str:
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}"
+
+
+def _is_alert(error: OSError) -> bool:
+    """Say whether TLS was ended by the other side for want of a certificate, in its words."""
+    reasons = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
+    return isinstance(error, ssl.SSLError) and (error.reason or "").endswith(reasons)
+
+
+def _speaks_tls(host: str, port: int, timeout: float = 1.0) -> bool:
+    """Ask without having it verified, since nothing but the answer matters."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), timeout) as connection:
+            context.wrap_socket(connection).close()
+    except OSError as error:
+        return _is_alert(error)
+    return True
+
+
 def _client_context(options: Mapping[str, str]) -> ssl.SSLContext:
     """Make what verifies the broker, and shows it our certificate where the URL names one."""
     __tracebackhide__ = True
     try:
         context = ssl.create_default_context(cafile=options.get("cafile"))
         if "certfile" in options:
-            context.load_cert_chain(options["certfile"], options.get("keyfile"))
+            # An encrypted key would have it ask at the terminal.
+            context.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
     except OSError as error:
         raise BrokerError(
             "the certificates that MQTT_TEST_BROKER_URL names in cafile, certfile or keyfile "
@@ -1517,7 +1645,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 def _describe_broker(config: pytest.Config) -> str:
     broker = _broker_of_session()
     if isinstance(broker, ExternalMQTTBroker):
-        return f"{broker.host}:{broker.port}, which MQTT_TEST_BROKER_URL names"
+        return f"{_address(broker)}, which MQTT_TEST_BROKER_URL names"
     executable = find_mosquitto()
     binary = f"version {mosquitto_version(executable) or 'unknown'} ({executable})"
     if config.pluginmanager.has_plugin("dsession"):
