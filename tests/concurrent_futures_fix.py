@@ -389,10 +389,14 @@ def _retire(executor: Executor) -> list[threading.Thread]:
 
 
 def end_threads(
-    threads: Iterable[threading.Thread], *, at_once: bool = False
+    threads: Iterable[threading.Thread],
+    *,
+    at_once: bool = False,
+    wake: Callable[[], object] = lambda: None,
 ) -> list[threading.Thread]:
     """Interrupt *threads*, after a moment's grace or *at_once*; return those that still run.
 
+    What only the caller can *wake* from the wait it is in, he wakes once it is interrupted.
     An interruption reaches code that sleeps, waits, or runs Python, timers and event loops. It
     does not reach a thread that is blocked for good in a bare lock or in a system call.
     """
@@ -403,6 +407,7 @@ def end_threads(
     alive = threads if at_once else _join(threads)
     for thread in alive:
         _interrupt(thread)
+    wake()
     alive = _join(alive)
     for thread in alive:
         _forget_at_exit(thread)

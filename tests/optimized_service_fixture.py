@@ -51,7 +51,14 @@ if TYPE_CHECKING or not __package__:
         add_to_summary,
         register_with_pytest,
     )
-    from shared_mqtt_pool import PREFIX_VARIABLES, Lending, SharedMQTTPool, leaks_on_purpose
+    from shared_mqtt_pool import (
+        PREFIX_VARIABLES,
+        Lending,
+        SharedMQTTPool,
+        leaks_on_purpose,
+        network_loop_of,
+        wake_network_loop,
+    )
 else:
     from .concurrent_futures_fix import (
         GRACE,
@@ -66,7 +73,14 @@ else:
         add_to_summary,
         register_with_pytest,
     )
-    from .shared_mqtt_pool import PREFIX_VARIABLES, Lending, SharedMQTTPool, leaks_on_purpose
+    from .shared_mqtt_pool import (
+        PREFIX_VARIABLES,
+        Lending,
+        SharedMQTTPool,
+        leaks_on_purpose,
+        network_loop_of,
+        wake_network_loop,
+    )
 
 Names = Union[str, Sequence[str]]
 
@@ -227,7 +241,7 @@ class ServiceUnderTest:
                 life.enter_context(fix)
                 life.enter_context(_no_programs_left())  # before threads that wait for one
             lending = life.enter_context(pool.lending())
-            background = BackgroundTasks(self.service_class)
+            background = BackgroundTasks(self.service_class, pool, lending)
             with background.held():
                 self.service = self.service_class(**arguments)
             lending.any_address = False  # a dead port is one from now on
@@ -235,6 +249,7 @@ class ServiceUnderTest:
             life.callback(self._clean_up)
             life.callback(background.stop)
             self._equip(background)
+            background.serve_clients()
             pool.await_connections(lending)
             yield
         self.leaks += fix.stuck
@@ -346,7 +361,9 @@ def _environment_for(endpoint: MQTTEndpoint) -> Iterator[None]:
 
 def _interrupt_callbacks(lending: Lending) -> None:
     """End the callbacks in which a network loop has got stuck: it could not end either."""
-    threads = [client._thread for client in lending.clients if _stays_in_a_callback(client)]
+    threads = [
+        network_loop_of(client) for client in lending.clients if _stays_in_a_callback(client)
+    ]
     end_threads([thread for thread in threads if thread], at_once=True)
 
 
@@ -440,12 +457,18 @@ _LIBRARIES = tuple(sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "pure
 
 
 class BackgroundTasks:
-    """The threads and timers that a service starts as it is built: held until they are wanted."""
+    """The threads and timers that a service starts as it is built: held until they are wanted.
 
-    def __init__(self, service_class: type) -> None:
+    One of them may be there to run a client's network loop. Until it does, the pool does.
+    """
+
+    def __init__(self, service_class: type, pool: SharedMQTTPool, lending: Lending) -> None:
         self._package = service_class.__module__.partition(".")[0]
+        self._pool = pool
+        self._lending = lending
         self._held: list[_HeldThread] = []
         self._running: list[threading.Thread] = []
+        self._has_threads = False
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -453,6 +476,7 @@ class BackgroundTasks:
         start = threading.Thread.start
 
         def hold_or_start(thread: threading.Thread) -> None:
+            self._has_threads |= not _is_of_loop_start(thread)
             if self._is_of_the_service(thread):
                 self._held.append(_HeldThread(thread))
             else:  # of a library: paho's network loop, an executor's worker
@@ -488,10 +512,26 @@ class BackgroundTasks:
             ServiceFixtureError: one would not end; says where it stands.
         """
         threads, self._running = self._running, []
-        stuck = end_threads(threads, at_once=True)
+        stuck = end_threads(threads, at_once=True, wake=self._wake_network_loops)
         if stuck:
             stacks = "\n".join(f"{thread.name}:\n{stack_of(thread)}" for thread in stuck)
             raise ServiceFixtureError(f"background tasks that do not end:\n{stacks}")
+        if threads:
+            self.serve_clients()
+
+    def serve_clients(self) -> None:
+        """Have the clients served that a thread of the service is to serve, but does not yet."""
+        if self._has_threads:
+            self._pool.serve(self._lending)
+
+    def _wake_network_loops(self) -> None:
+        for client in self._lending.clients:
+            wake_network_loop(client)
+
+
+def _is_of_loop_start(thread: threading.Thread) -> bool:
+    """Say whether paho starts a thread for the network loop of a client."""
+    return getattr(getattr(thread, "_target", None), "__name__", "") == "_thread_main"
 
 
 class _HeldThread:

@@ -163,8 +163,13 @@ class ClientScope:
     def answered(self, client: mqtt.Client) -> None:
         """Hear that *client* has had its CONNACK, and that its ``on_connect`` is through."""
 
-    def published(self, client: mqtt.Client, topic: str, info: mqtt.MQTTMessageInfo) -> None:
+    def published(
+        self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
+    ) -> None:
         """Hear of a message that *client* has accepted for publication."""
+
+    def served(self, client: mqtt.Client) -> None:
+        """Hear that somebody is about to run the network loop of *client* in his own thread."""
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -275,19 +280,71 @@ def _around_connack(method: Callable[..., Any], client: Any) -> Any:
 
 
 def _around_publish(
-    method: Callable[..., Any], client: Any, topic: str, *args: Any, **kwargs: Any
+    method: Callable[..., Any],
+    client: Any,
+    topic: str,
+    payload: Any = None,
+    qos: int = 0,
+    *args: Any,
+    **kwargs: Any,
 ) -> Any:
-    info = method(client, topic, *args, **kwargs)
+    info = method(client, topic, payload, qos, *args, **kwargs)
     for scope in tuple(_scopes):
-        scope.published(client, topic, info)
+        scope.published(client, topic, qos, info)
     return info
+
+
+def _around_loop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
+    for scope in tuple(_scopes):
+        scope.served(client)
+    return method(client, *args, **kwargs)
+
+
+def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
+    """Note whose thread it is, so that who ends the client can wait for it to be out of there."""
+    thread = threading.current_thread()
+    if thread is client._thread:  # of loop_start(), which goes on here
+        return method(client, *args, **kwargs)
+    stay = vars(client)[_STAY_IN_LOOP] = _StayInLoop(thread)
+    try:
+        return _around_loop(method, client, *args, **kwargs)
+    finally:
+        stay.over.set()
+
+
+@dataclass(frozen=True)
+class _StayInLoop:
+    thread: threading.Thread
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+_STAY_IN_LOOP = "_mqtt_stay_in_loop"
+
+
+def _stay_in_loop(client: Any) -> _StayInLoop | None:
+    """Say who is in ``loop_forever()`` of a client in a thread that is not the client's own."""
+    stay: _StayInLoop | None = vars(client).get(_STAY_IN_LOOP)
+    return None if stay is None or stay.over.is_set() else stay
+
+
+def network_loop_of(client: Any) -> threading.Thread | None:
+    """Return the thread in which *client* is served, be it the client's own or another."""
+    stay = _stay_in_loop(client)
+    thread: threading.Thread | None = stay.thread if stay else client._thread
+    return thread
+
+
+def wake_network_loop(client: Any) -> None:
+    """Have the thread that serves *client* look up from the wait for its socket."""
+    with contextlib.suppress(OSError, AttributeError):  # its sockets go as it ends
+        client._sockpairW.send(b"0")
 
 
 def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
     thread = client._thread
     if thread is None:
         return method(client, *args, **kwargs)
-    _wake_network_loop(client, thread)
+    _stop_network_loop(client, thread)
     try:
         result = method(client, *args, **kwargs)
     except AttributeError:
@@ -302,6 +359,8 @@ def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwa
 _AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "__init__": _around_init,
     "reconnect": _around_reconnect,  # connect() and the network loop go through it
+    "loop": _around_loop,
+    "loop_forever": _around_loop_forever,
     "loop_stop": _around_loop_stop,
     "publish": _around_publish,
     "_handle_connack": _around_connack,
@@ -315,12 +374,11 @@ def _send_at_once(connection: Any) -> None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _wake_network_loop(client: Any, thread: threading.Thread) -> None:
+def _stop_network_loop(client: Any, thread: threading.Thread) -> None:
     """Have the network loop notice at once that it has to end, not at the end of its second."""
     client._thread_terminate = True
     _wake_up_of(thread).set()
-    with contextlib.suppress(OSError, AttributeError):  # its sockets go as it ends
-        client._sockpairW.send(b"0")
+    wake_network_loop(client)
 
 
 class _InterruptibleTime:
@@ -422,7 +480,7 @@ def _duplicate_stream(client: Any) -> socket.socket | None:
 
 def _write_if_nobody_else_does(client: Any) -> None:
     """Send what is queued where no network loop does: none runs, or we are called by it."""
-    thread = client._thread
+    thread = network_loop_of(client)
     if thread is None or thread is threading.current_thread() or not thread.is_alive():
         client.loop_write()
 
@@ -437,12 +495,17 @@ def _write_what_is_left(client: Any, deadline: float) -> None:
 
 
 def _end_network_loop(client: Any, deadline: float) -> None:
-    thread = client._thread
+    stay, thread = _stay_in_loop(client), network_loop_of(client)
     if thread is None or thread is threading.current_thread():
         return
-    _wake_network_loop(client, thread)
-    thread.join(max(0.0, deadline - _monotonic()))
-    if thread.is_alive():
+    _stop_network_loop(client, thread)
+    patience = max(0.0, deadline - _monotonic())
+    if stay is not None:
+        has_ended = stay.over.wait(patience)
+    else:
+        thread.join(patience)
+        has_ended = not thread.is_alive()
+    if not has_ended:
         raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
     client._thread = None
 
@@ -931,6 +994,7 @@ def _admit(client: Any, endpoint: MQTTEndpoint) -> None:
 @dataclass
 class _Loan:
     any_address: bool = True
+    is_served_by_us: bool = False
     answered: threading.Event = field(default_factory=threading.Event)
     unsent: deque[mqtt.MQTTMessageInfo] = field(default_factory=deque)
 
@@ -1111,6 +1175,26 @@ class SharedMQTTPool(ClientScope):
         """
         self.observer.barrier(self._publishers())
 
+    def serve(self, lending: Lending) -> None:
+        """Run the network loops that nobody runs, until somebody does it himself."""
+        for client in lending.clients:
+            with self._lock:
+                loan = self._loans.get(client)
+                if loan is not None and _wants_a_loop(client, loan):
+                    loan.is_served_by_us = True
+                    client._reset_sockets(sockpair_only=True)  # paho makes a new wake-up pair
+                    client.loop_start()
+
+    def served(self, client: mqtt.Client) -> None:
+        """Leave the network loop of a client on loan to somebody else."""
+        with self._lock:
+            loan = self._loans.get(client)
+            if loan is None or not loan.is_served_by_us:
+                return
+            loan.is_served_by_us = False
+        client.loop_stop()
+        client._thread_terminate = False  # else his loop_forever() returns at once
+
     def await_connections(self, lending: Lending) -> None:
         """Return when the clients that were lent are connected, and their subscriptions in force.
 
@@ -1123,7 +1207,7 @@ class SharedMQTTPool(ClientScope):
 
     def _await_answer(self, client: Any) -> None:
         """Wait for the CONNACK of a client whose network loop is about to get it."""
-        loan, network_loop = self._loans.get(client), client._thread
+        loan, network_loop = self._loans.get(client), network_loop_of(client)
         if loan is None or network_loop is None or not client._host:
             return
         is_stuck, deadline = _stuck_in_callback(), _monotonic() + TIMEOUT
@@ -1150,7 +1234,7 @@ class SharedMQTTPool(ClientScope):
 
     def _await_acknowledgements(self, client: Any) -> None:
         """Wait for QoS 1 and 2 messages: paho sends 20 of them ahead and queues the others."""
-        network_loop = client._thread
+        network_loop = network_loop_of(client)
         if network_loop in (None, threading.current_thread()):
             return  # nobody receives acknowledgements meanwhile
         deadline = _monotonic() + TIMEOUT
@@ -1189,12 +1273,17 @@ class SharedMQTTPool(ClientScope):
         if loan is not None:
             loan.answered.set()
 
-    def published(self, client: mqtt.Client, topic: str, info: mqtt.MQTTMessageInfo) -> None:
-        """Remember what a client on loan has still to send, and which topics are ours."""
+    def published(
+        self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
+    ) -> None:
+        """Remember what a client on loan has still to send, and which topics are ours.
+
+        Of QoS 0 there is nothing to send that would not go out before a barrier.
+        """
         self.topics.add(topic)
         with self._lock:
             loan = self._loans.get(client)
-            if loan is None or info.rc != mqtt.MQTT_ERR_SUCCESS:
+            if loan is None or qos == 0 or info.rc != mqtt.MQTT_ERR_SUCCESS:
                 return
             loan.unsent.append(info)
             while loan.unsent and _is_settled(loan.unsent[0]):
@@ -1234,6 +1323,13 @@ def _endpoint_from(params: Mapping[str, Any]) -> MQTTEndpoint:
     )
     endpoint.keepalive = params.get("keepalive", MQTTEndpoint.keepalive)
     return endpoint
+
+
+def _wants_a_loop(client: Any, loan: _Loan) -> bool:
+    """Say whether nobody serves a client that has connected, or is about to."""
+    if network_loop_of(client) is not None or client.on_socket_open is not None:
+        return False  # the latter is for event loops, which watch the socket themselves
+    return client.socket() is not None or (bool(client._host) and not loan.answered.is_set())
 
 
 def _is_settled(info: mqtt.MQTTMessageInfo) -> bool:
@@ -1556,7 +1652,7 @@ class _PromptClients(ClientScope):
 
     def _end(self, clients: Iterable[Any]) -> None:
         for client in clients:
-            thread = client._thread  # None while its loop_forever() is in a thread of the test
+            thread = network_loop_of(client)
             if client.socket() is not None or (thread is not None and thread.is_alive()):
                 self._end_and_name(client)
 

@@ -664,6 +664,27 @@ class TestSuitesWithoutFixtures:
             ["*MQTT clients left running*", "*test_it.py::test_one: client forgotten: call *"]
         )
 
+    def test_so_are_those_that_the_last_test_leaves_in_loop_forever(self, repository):
+        """By then the broker is gone, and the client tries to find it again for ever."""
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        import pytest, threading
+
+        @pytest.mark.parametrize("n", range(20))
+        def test_it(n):
+            client, connected = new_client("forgotten"), threading.Event()
+            client.on_connect = lambda *_args: connected.set()
+            client.connect("localhost", 1883)
+            threading.Thread(target=client.loop_forever).start()
+            assert connected.wait(10)
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=20)
+        assert result.stderr.str() == ""
+
     def test_so_they_are_under_xdist(self, repository):
         repository.write(
             "tests/test_it.py",
