@@ -28,6 +28,7 @@ import contextlib
 import functools
 import inspect
 import multiprocessing
+import multiprocessing.pool
 import os
 import subprocess
 import sys
@@ -387,25 +388,34 @@ def _no_children_left() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_programs_left() -> Iterator[None]:
-    """End the programs that are started by ``subprocess`` inside the ``with`` block, ours not."""
-    started: list[subprocess.Popen[Any]] = []
-    initialise = subprocess.Popen.__init__
-
-    @functools.wraps(initialise)
-    def initialise_and_note(program: Any, *args: Any, **kwargs: Any) -> None:
-        initialise(program, *args, **kwargs)
-        if sys._getframe(1).f_globals.get("__name__") != TestMQTTBroker.__module__:
-            started.append(program)
-
+    """End what ``subprocess`` and pools of processes start inside the block, but for brokers."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess.Popen, "__init__", initialise_and_note)
+        programs = _noted(subprocess.Popen, patch)
+        pools = _noted(multiprocessing.pool.Pool, patch)
         try:
             yield
         finally:
-            for program in started:
+            for pool in pools:
+                pool.terminate()
+            for program in programs:
                 if program.poll() is None:
                     program.kill()
                     program.wait()
+
+
+def _noted(cls: type, patch: pytest.MonkeyPatch) -> list[Any]:
+    """Return a list to which the objects of a class are added as others than brokers make them."""
+    made: list[Any] = []
+    initialise: Callable[..., None] = cls.__init__  # type: ignore[misc]
+
+    @functools.wraps(initialise)
+    def initialise_and_note(self: Any, *args: Any, **kwargs: Any) -> None:
+        initialise(self, *args, **kwargs)
+        if sys._getframe(1).f_globals.get("__name__") != TestMQTTBroker.__module__:
+            made.append(self)
+
+    patch.setattr(cls, "__init__", initialise_and_note)
+    return made
 
 
 class _RunningFlag:

@@ -200,9 +200,10 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         self._patch = pytest.MonkeyPatch()
 
     def apply(self) -> None:
-        modules = {id(module): module for module in (mqtt, sys.modules.get(PAHO_MODULE)) if module}
-        for module in modules.values():
-            self._wrap_methods(module)
+        self._wrap_methods(mqtt, _RealClient)  # a test may have a mock in its place
+        current = sys.modules.get(PAHO_MODULE, mqtt)
+        if current is not mqtt:
+            self._wrap_methods(current, current.Client)
         sys.meta_path.insert(0, self)
 
     def undo(self) -> None:
@@ -225,13 +226,12 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
 
         def execute_and_wrap(module: types.ModuleType) -> None:
             execute(module)
-            self._wrap_methods(module)
+            self._wrap_methods(module, module.Client)
 
         spec.loader.exec_module = execute_and_wrap  # type: ignore[method-assign]
         return spec
 
-    def _wrap_methods(self, module: types.ModuleType) -> None:
-        client_class = _RealClient if module is mqtt else module.Client
+    def _wrap_methods(self, module: types.ModuleType, client_class: type) -> None:
         for name, around in _AROUND_METHODS.items():
             wrapped = _wrap(getattr(client_class, name), around)
             self._patch.setattr(client_class, name, wrapped)
@@ -266,7 +266,7 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
         result = method(client)
     finally:
         client._host, client._port = given
-    _send_at_once(client.socket())
+    _send_at_once(client)
     if vars(client).get("reconnect") is _refuse_to_reconnect:  # its loan has ended meanwhile
         client.disconnect()
     return result
@@ -367,9 +367,22 @@ _AROUND_METHODS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _send_at_once(connection: Any) -> None:
+def _raw_socket(client: Any) -> Any:
+    connection = client.socket()
+    return getattr(connection, "_socket", connection)  # inside paho's websocket
+
+
+def _peer_of(client: Any) -> Any:
+    """Return the address at the other end of a client's connection, if there is one."""
+    try:
+        return _raw_socket(client).getpeername()
+    except (OSError, AttributeError):  # it is closed, or goes this very moment
+        return None
+
+
+def _send_at_once(client: Any) -> None:
     """Switch Nagle's algorithm off: with it, QoS 1 and 2 round trips take 44 ms and more."""
-    raw: socket.socket = getattr(connection, "_socket", connection)  # inside paho's websocket
+    raw = _raw_socket(client)
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
@@ -448,7 +461,8 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
     _end_network_loop(client, deadline)
     _write_what_is_left(client, deadline)
     _silence(client, _SOCKET_CALLBACKS)
-    client._reset_sockets(sockpair_only=True)  # paho leaves its wake-up pair to the collector
+    if _stay_in_loop(client) is None:
+        client._reset_sockets(sockpair_only=True)  # paho leaves its wake-up pair to the collector
     if stream is not None:
         with stream:
             _wait_for_end(stream, deadline)
@@ -499,15 +513,24 @@ def _end_network_loop(client: Any, deadline: float) -> None:
     if thread is None or thread is threading.current_thread():
         return
     _stop_network_loop(client, thread)
-    patience = max(0.0, deadline - _monotonic())
     if stay is not None:
-        has_ended = stay.over.wait(patience)
+        has_ended = _await_leaving(client, stay, deadline)
     else:
-        thread.join(patience)
+        thread.join(max(0.0, deadline - _monotonic()))
         has_ended = not thread.is_alive()
     if not has_ended:
         raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
     client._thread = None
+
+
+def _await_leaving(client: Any, stay: _StayInLoop, deadline: float) -> bool:
+    """Wait for somebody to be out of ``loop_forever()``, unless he is about to connect."""
+    while not stay.over.wait(LOOK_INTERVAL):
+        if client.socket() is None and not client._in_callback_mutex.locked():
+            return True  # he will find that he has to stop
+        if _monotonic() > deadline:
+            return False
+    return True
 
 
 def _wait_for_end(stream: socket.socket, deadline: float) -> None:
@@ -671,6 +694,10 @@ class _Observer:
         """The thread that serves the connection."""
         return self._client._thread
 
+    def shares_broker_with(self, client: Any) -> bool:
+        """Say whether a client is connected to the same address."""
+        return bool(_peer_of(client) == _peer_of(self._client))
+
     def continue_history_of(self, predecessor: _Observer) -> None:
         """Keep what *predecessor* saw: monitors have noted positions in its history."""
         self._history = predecessor._history
@@ -804,8 +831,9 @@ class _Observer:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = next(self._tokens).to_bytes(8, "big")
         packet = _publish_packet(client, self._barrier_topic, token)
-        client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
-        _write_if_nobody_else_does(client)
+        with contextlib.suppress(OSError):  # it is being ended, as those who wait will see
+            client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
+            _write_if_nobody_else_does(client)
         return token
 
     def _await_barriers(
@@ -996,7 +1024,6 @@ class _Loan:
     any_address: bool = True
     is_served_by_us: bool = False
     answered: threading.Event = field(default_factory=threading.Event)
-    unsent: deque[mqtt.MQTTMessageInfo] = field(default_factory=deque)
 
 
 @dataclass(eq=False)
@@ -1035,6 +1062,8 @@ class SharedMQTTPool(ClientScope):
         self._loans: dict[Any, _Loan] = {}
         self._lending: list[Lending] = []
         self.topics: set[str] = set()
+        self._unsent: weakref.WeakKeyDictionary[Any, deque[mqtt.MQTTMessageInfo]]
+        self._unsent = weakref.WeakKeyDictionary()
         self.start_of_test: int | None = None
         self._observer: _Observer | None = None
         self._protocol: Any = mqtt.MQTTv5
@@ -1168,7 +1197,8 @@ class SharedMQTTPool(ClientScope):
     def barrier(self) -> None:
         """Return when the monitor has seen all that was published before this call.
 
-        That is exact for what clients on loan have published, and for what reached the broker.
+        That is exact for what clients of this process have published, on loan or not, and for
+        what reached the broker.
 
         Raises:
             MQTTConnectionError: the broker does not answer.
@@ -1226,11 +1256,19 @@ class SharedMQTTPool(ClientScope):
         self.observer.restore_retained(wanted, only=only, publishers=self._publishers())
 
     def _publishers(self) -> list[mqtt.Client]:
-        """Return the connected clients on loan, once what they have queued is on its way."""
-        publishers = [client for client in self.clients_on_loan() if client.is_connected()]
+        """Return the clients of this process that publish, once what they queued is on its way."""
+        with self._lock:
+            clients = {*self._loans, *self._unsent}
+        publishers = [client for client in clients if self._may_have_published(client)]
         for client in publishers:
             self._await_acknowledgements(client)
         return publishers
+
+    def _may_have_published(self, client: Any) -> bool:
+        """Say whether a client is connected to our broker; one that is kept in a callback waits."""
+        if not client.is_connected() or client in self._loans:
+            return client.is_connected()  # type: ignore[no-any-return]
+        return not client._in_callback_mutex.locked() and self.observer.shares_broker_with(client)
 
     def _await_acknowledgements(self, client: Any) -> None:
         """Wait for QoS 1 and 2 messages: paho sends 20 of them ahead and queues the others."""
@@ -1239,7 +1277,7 @@ class SharedMQTTPool(ClientScope):
             return  # nobody receives acknowledgements meanwhile
         deadline = _monotonic() + TIMEOUT
         with self._lock:
-            unsent = tuple(self._loans[client].unsent) if client in self._loans else ()
+            unsent = tuple(self._unsent.get(client, ()))
         for info in unsent:
             with contextlib.suppress(RuntimeError, ValueError):  # lost with a connection
                 info.wait_for_publish(max(0.0, deadline - _monotonic()))
@@ -1252,7 +1290,7 @@ class SharedMQTTPool(ClientScope):
     def created(self, client: mqtt.Client) -> None:
         """Lend a new client where somebody asked for that."""
         with self._lock:
-            if self._lending:
+            if self._lending and client not in self._loans:  # reinitialise() makes it again
                 self._lending[-1].clients.append(client)
                 self._lend(client, any_address=self._lending[-1].any_address)
 
@@ -1276,18 +1314,19 @@ class SharedMQTTPool(ClientScope):
     def published(
         self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
     ) -> None:
-        """Remember what a client on loan has still to send, and which topics are ours.
+        """Remember who publishes, what he has still to send, and which topics are ours.
 
         Of QoS 0 there is nothing to send that would not go out before a barrier.
         """
+        if isinstance(client, _ObservingClient):
+            return
         self.topics.add(topic)
         with self._lock:
-            loan = self._loans.get(client)
-            if loan is None or qos == 0 or info.rc != mqtt.MQTT_ERR_SUCCESS:
-                return
-            loan.unsent.append(info)
-            while loan.unsent and _is_settled(loan.unsent[0]):
-                loan.unsent.popleft()
+            unsent = self._unsent.setdefault(client, deque())
+            if qos > 0 and info.rc == mqtt.MQTT_ERR_SUCCESS:
+                unsent.append(info)
+            while unsent and _is_settled(unsent[0]):
+                unsent.popleft()
 
     def _lend(self, client: mqtt.Client, *, any_address: bool = True) -> None:
         with self._lock:
@@ -1470,6 +1509,11 @@ def _check_topic_filter(topic_filter: str) -> None:
         raise ValueError(
             f"{topic_filter!r} is no MQTT topic filter: + stands for one whole level, "
             "# for all that follow, at the end"
+        )
+    if topic_filter.startswith("$"):
+        raise ValueError(
+            f"{topic_filter!r}: the monitor does not see topics that begin with $; of a shared "
+            "subscription give what follows the name of its group"
         )
 
 

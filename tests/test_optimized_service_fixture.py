@@ -273,6 +273,8 @@ class TestService:
             self.child.start()
             self.program = subprocess.Popen(["sleep", "600"])
             self.pool.submit(self.program.wait)
+            self.processes = multiprocessing.get_context("fork").Pool(1)
+            self.processes.apply_async(hang)
             for _ in range(3):
                 client = Client(*ARGUMENTS, client_id="thermostat")
                 client.connect("mqtt.example.invalid", 1883)
@@ -297,6 +299,7 @@ class TestService:
         assert not service.timer.is_alive() and not service.looping.is_alive()
         assert not service.poller.is_alive() and not service.child.is_alive()
         assert service.program.returncode is not None
+        assert [p for p in service.processes._pool if p.is_alive()] == []
         assert service.pool.submit(print).cancelled()
         assert shared_mqtt_pool.ref_count == 0
         service.loop.close()

@@ -601,13 +601,13 @@ def test_a_loop_that_is_stopped_promptly_was_stopped(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client: Any = pool.acquire()
-    wake = shared_mqtt_pool._wake_network_loop
+    stop = shared_mqtt_pool._stop_network_loop
 
-    def wake_and_lose_the_race(client: Any, thread: threading.Thread) -> None:
-        wake(client, thread)
+    def stop_and_lose_the_race(client: Any, thread: threading.Thread) -> None:
+        stop(client, thread)
         thread.join()
 
-    monkeypatch.setattr(shared_mqtt_pool, "_wake_network_loop", wake_and_lose_the_race)
+    monkeypatch.setattr(shared_mqtt_pool, "_stop_network_loop", stop_and_lose_the_race)
     assert client.loop_stop() == mqtt.MQTT_ERR_SUCCESS
 
 

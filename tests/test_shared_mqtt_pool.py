@@ -110,6 +110,18 @@ class TestPool:
         assert len(set(map(id, clients))) == 100
         assert pool.ref_count == 0
 
+    def test_gives_barriers_while_others_go_back(self, pool):
+        def use(number):
+            for _ in range(40):
+                client = pool.acquire()
+                client.publish(f"thread/{number}", qos=1)
+                pool.barrier()
+                pool.release(client)
+
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(use, range(8)))
+        assert pool.ref_count == 0
+
     def test_takes_back_only_what_it_has_lent(self, pool):
         client = pool.acquire()
         pool.release(client)
@@ -289,6 +301,13 @@ class TestLending:
             client.loop_start()
             assert wait_until(client.is_connected)
 
+    def test_a_client_that_is_made_anew_goes_back_once(self, pool):
+        with pool.lending() as lending:
+            client = paho_client(client_id="first")
+            client.reinitialise("second")
+        assert lending.clients == [client]
+        assert pool.ref_count == 0
+
     def test_nested_lendings_end_what_was_made_in_them(self, pool):
         with pool.lending():
             outer = paho_client()
@@ -384,6 +403,15 @@ class TestMonitor:
         with pytest.raises(pytest.fail.Exception, match="b'199'"):
             mqtt_monitor.assert_none("burst")
 
+    def test_does_not_miss_what_a_client_that_is_not_on_loan_has_just_sent(
+        self, session_mqtt_broker, mqtt_monitor
+    ):
+        with connected(session_mqtt_broker) as outsider:
+            for number in range(200):
+                outsider.publish(f"outside/{number}")
+                with pytest.raises(pytest.fail.Exception, match="Nothing was to be published"):
+                    mqtt_monitor.assert_none(f"outside/{number}")
+
     def test_forgets_on_request(self, mqtt_client, mqtt_monitor):
         mqtt_client.publish("before")
         mqtt_monitor.clear()
@@ -394,6 +422,11 @@ class TestMonitor:
     def test_refuses_a_malformed_filter(self, mqtt_monitor, malformed):
         with pytest.raises(ValueError, match="no MQTT topic filter"):
             mqtt_monitor.wait_for(malformed)
+
+    @pytest.mark.parametrize("unseen", ["$SYS/#", "$share/group/job"])
+    def test_refuses_a_filter_of_topics_that_it_does_not_see(self, mqtt_monitor, unseen):
+        with pytest.raises(ValueError, match="does not see topics that begin with"):
+            mqtt_monitor.assert_none(unseen)
 
     def test_says_what_it_did_not_keep(self, session_mqtt_broker, mqtt_client, monkeypatch):
         monkeypatch.setattr("shared_mqtt_pool.HISTORY_LENGTH", 10)
@@ -726,6 +759,29 @@ class TestSuitesWithoutFixtures:
             """,
         )
         repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_so_is_paho_when_it_is_loaded_again(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + """
+        import importlib
+        import paho.mqtt.client as mqtt
+
+        def test_one():
+            client_class = mqtt.Client
+            importlib.reload(mqtt)
+            assert mqtt.Client is not client_class
+            connect(mqtt.Client(*mqtt_arguments(mqtt), client_id="anew"))
+
+        def mqtt_arguments(mqtt):
+            versions = getattr(mqtt, "CallbackAPIVersion", None)
+            return [versions.VERSION2] if versions else []
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(["*test_one: client anew: call *"])
 
     def test_other_ports_are_left_alone(self, repository):
         repository.write(
