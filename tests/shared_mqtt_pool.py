@@ -1024,6 +1024,7 @@ class _Loan:
     any_address: bool = True
     is_served_by_us: bool = False
     answered: threading.Event = field(default_factory=threading.Event)
+    sessions: set[str] = field(default_factory=set)  # client ids that the broker may remember
 
 
 @dataclass(eq=False)
@@ -1064,6 +1065,7 @@ class SharedMQTTPool(ClientScope):
         self.topics: set[str] = set()
         self._unsent: weakref.WeakKeyDictionary[Any, deque[mqtt.MQTTMessageInfo]]
         self._unsent = weakref.WeakKeyDictionary()
+        self._outsiders: weakref.WeakSet[Any] = weakref.WeakSet()
         self.start_of_test: int | None = None
         self._observer: _Observer | None = None
         self._protocol: Any = mqtt.MQTTv5
@@ -1156,17 +1158,23 @@ class SharedMQTTPool(ClientScope):
         with self._lock:
             if client not in self._loans:
                 raise ValueError(f"{client!r} is not on loan from this pool, or not any more")
-            del self._loans[client]
+            sessions = self._loans.pop(client).sessions
         client.reconnect = _refuse_to_reconnect  # type: ignore[method-assign]
         end_client(client)
-        if _leaves_a_session(client) and not self._has_taken_over(client):
-            with contextlib.suppress(ConnectionRefusedError):  # a dead broker remembers nobody
-                self.endpoint.end_session(client._client_id.decode())
+        for client_id in sessions:
+            if not self._is_used(client_id):
+                with contextlib.suppress(ConnectionRefusedError):  # a dead broker remembers nobody
+                    self.endpoint.end_session(client_id)
 
-    def _has_taken_over(self, client: Any) -> bool:
-        """Say whether another loan goes on with the session of *client*."""
+    def _is_used(self, client_id: str) -> bool:
+        """Say whether another client, on loan or not, goes on with a session."""
+        with self._lock:
+            clients = {*self._loans, *self._outsiders}
         return any(
-            other._client_id == client._client_id and _is_open(other) for other in list(self._loans)
+            client._client_id == client_id.encode()
+            and _is_open(client)
+            and (client in self._loans or self.observer.shares_broker_with(client))
+            for client in clients
         )
 
     @contextlib.contextmanager
@@ -1308,8 +1316,12 @@ class SharedMQTTPool(ClientScope):
     def answered(self, client: mqtt.Client) -> None:
         """Note that a client on loan is connected, or refused."""
         loan = self._loans.get(client)
-        if loan is not None:
-            loan.answered.set()
+        if loan is None:
+            self._outsiders.add(client)
+            return
+        if _leaves_a_session(client):
+            loan.sessions.add(_session_of(client))
+        loan.answered.set()
 
     def published(
         self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
@@ -1378,6 +1390,15 @@ def _is_settled(info: mqtt.MQTTMessageInfo) -> bool:
 
 def _refuse_to_reconnect() -> Any:
     raise ConnectionRefusedError("this client was on loan, and its test is over")
+
+
+def _session_of(client: Any) -> str:
+    """Return the client id of a client that has its CONNACK, which may have chosen it."""
+    if client._client_id or client._protocol != mqtt.MQTTv5:
+        return str(client._client_id.decode())
+    properties = Properties(PacketTypes.CONNACK)  # type: ignore[no-untyped-call]
+    properties.unpack(bytes(client._in_packet["packet"][2:]))  # type: ignore[no-untyped-call]
+    return str(getattr(properties, "AssignedClientIdentifier", ""))
 
 
 def _leaves_a_session(client: Any) -> bool:

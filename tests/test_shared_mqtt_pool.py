@@ -207,6 +207,40 @@ class TestPool:
         with connected(session_mqtt_broker, client_id=chosen, clean_session=False) as successor:
             assert not successor.session_present
 
+    def test_ends_the_session_also_where_the_test_has_disconnected(self, session_mqtt_broker, pool):
+        lasting = Properties(PacketTypes.CONNECT)
+        lasting.SessionExpiryInterval = 600
+        connacks = queue.Queue()
+        with pool.lending():
+            client = paho_client(client_id="", protocol=mqtt.MQTTv5)
+            client.on_connect = lambda *args: connacks.put(args[-1])
+            client.connect("anywhere", properties=lasting)
+            client.loop_start()
+            chosen = connacks.get(timeout=10).AssignedClientIdentifier
+            client.disconnect()
+            client.loop_stop()
+        with connected(session_mqtt_broker, client_id=chosen, clean_session=False) as again:
+            assert not again.session_present
+
+    def test_ends_every_session_that_a_client_has_had(self, session_mqtt_broker, pool):
+        client = pool.acquire(client_id="first", clean_session=False)
+        client.disconnect()
+        client.loop_stop()
+        client.reinitialise("second")
+        pool.release(client)
+        with connected(session_mqtt_broker, client_id="first", clean_session=False) as again:
+            assert not again.session_present
+
+    def test_leaves_the_session_to_an_outsider_that_has_taken_it_over(
+        self, session_mqtt_broker, pool
+    ):
+        client = pool.acquire(client_id="shared", clean_session=False)
+        client.disconnect()
+        with connected(session_mqtt_broker, client_id="shared", clean_session=False) as outsider:
+            assert outsider.session_present
+            pool.release(client)
+            outsider.subscribe_and_wait("still/there")
+
     def test_survives_a_restart_of_the_broker(self):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
             pool.barrier()
