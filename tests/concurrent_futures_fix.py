@@ -34,6 +34,7 @@ import ctypes
 import functools
 import itertools
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -482,6 +483,7 @@ class _Summary:
 
     def __init__(self, fix: ConcurrentFuturesFix) -> None:
         self._fix = fix
+        self._is_terminated = False
 
     def _sections(self) -> dict[str, list[str]]:
         return {
@@ -489,8 +491,20 @@ class _Summary:
             "threads that would not end": self._fix.stuck,
         }
 
+    # pytest is about to close the streams that it has captured, before fixtures are torn down.
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        self._is_terminated = isinstance(excinfo.value, _Terminated)
+        _silence_late_threads()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self) -> None:
+        _silence_late_threads()
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self._is_terminated:
+            session.exitstatus = 128 + signal.SIGTERM
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[self.NAME] = self._sections()
 
@@ -498,12 +512,7 @@ class _Summary:
         _print_sections(terminalreporter, self._sections())
 
     def pytest_unconfigure(self) -> None:
-        # The report is out and pytest has closed the streams that it captured. Whatever a thread
-        # logs or raises between now and Python's end would only be noise after a green run.
-        if threading.active_count() > 1:
-            logging.raiseExceptions = False
-            logging.lastResort = None
-            threading.excepthook = _ignore
+        _silence_late_threads()
 
 
 class _SummaryOfWorkers:
@@ -544,6 +553,14 @@ def _hear_of_workers() -> None:
 _hear_of_workers()
 
 
+def _silence_late_threads() -> None:
+    """Drop what a thread logs or raises from here on: it would only be noise after the report."""
+    if threading.active_count() > 1:
+        logging.raiseExceptions = False
+        logging.lastResort = None
+        threading.excepthook = _ignore
+
+
 def _ignore(_args: threading.ExceptHookArgs) -> None:
     pass
 
@@ -554,8 +571,20 @@ def fix_concurrent_futures(request: pytest.FixtureRequest) -> Iterator[Concurren
     fix = ConcurrentFuturesFix(since_import=True)
     if not request.config.pluginmanager.has_plugin(_Summary.NAME):
         request.config.pluginmanager.register(_Summary(fix), _Summary.NAME)
-    with _ending_in_order_on_sigterm(), fix:
+    with _ending_in_order_on_sigterm(), no_children_left(), fix:
         yield fix
+
+
+@contextlib.contextmanager
+def no_children_left() -> Iterator[None]:
+    """Kill the processes of ``multiprocessing`` that the ``with`` block leaves running."""
+    before = set(multiprocessing.active_children())
+    try:
+        yield
+    finally:
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+            process.join()
 
 
 @contextlib.contextmanager
@@ -571,8 +600,12 @@ def _ending_in_order_on_sigterm() -> Iterator[None]:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _exit_on_sigterm(number: int, _frame: object) -> None:
-    pytest.exit("SIGTERM", returncode=128 + number)
+class _Terminated(KeyboardInterrupt):
+    """No Exception, which a test may suppress, as ``pytest.exit`` raises."""
+
+
+def _exit_on_sigterm(_number: int, _frame: object) -> None:
+    raise _Terminated("SIGTERM")
 
 
 def _let_sigterm_end_a_child() -> None:

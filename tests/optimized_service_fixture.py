@@ -45,7 +45,14 @@ from typing import TYPE_CHECKING, Any, Callable, Union
 import pytest
 
 if TYPE_CHECKING or not __package__:
-    from concurrent_futures_fix import GRACE, ConcurrentFuturesFix, end_threads, name_once, stack_of
+    from concurrent_futures_fix import (
+        GRACE,
+        ConcurrentFuturesFix,
+        end_threads,
+        name_once,
+        no_children_left,
+        stack_of,
+    )
     from mqtt_test_broker import (
         MQTTEndpoint,
         TestMQTTBroker,
@@ -66,6 +73,7 @@ else:
         ConcurrentFuturesFix,
         end_threads,
         name_once,
+        no_children_left,
         stack_of,
     )
     from .mqtt_test_broker import (
@@ -237,7 +245,7 @@ class ServiceUnderTest:
             life.enter_context(_environment_for(pool.endpoint))
             fix = ConcurrentFuturesFix()
             if not self.leaks_on_purpose:
-                life.enter_context(_no_children_left())
+                life.enter_context(no_children_left())
                 life.callback(self._end_threads, fix, pool)
                 life.enter_context(fix)
                 life.enter_context(_no_programs_left())  # before threads that wait for one
@@ -373,17 +381,6 @@ def _stays_in_a_callback(client: Any) -> bool:
         return True
     client._in_callback_mutex.release()
     return False
-
-
-@contextlib.contextmanager
-def _no_children_left() -> Iterator[None]:
-    before = set(multiprocessing.active_children())
-    try:
-        yield
-    finally:
-        for process in set(multiprocessing.active_children()) - before:
-            process.kill()
-            process.join()
 
 
 @contextlib.contextmanager

@@ -304,6 +304,39 @@ class TestFixture:
             ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
         )
 
+    def test_sigterm_is_no_exception_that_a_test_may_suppress(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import contextlib, os, signal, threading
+
+            def test_one():
+                with contextlib.suppress(Exception):
+                    os.kill(os.getpid(), signal.SIGTERM)
+                    threading.Event().wait(10)
+            def test_two(): pass
+            """,
+        )
+        result = repository.run()
+        assert result.ret == 143
+        result.assert_outcomes()
+
+    def test_a_process_that_a_test_leaves_is_killed(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import multiprocessing, pytest, time
+
+            @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+            def test_one():
+                context = multiprocessing.get_context("fork")
+                context.Process(target=time.sleep, args=[600]).start()
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=1)
+        assert result.stderr.str() == ""
+
     def test_what_xdist_s_workers_report_is_seen(self, repository):
         pytest.importorskip("xdist")
         repository.write(
@@ -429,6 +462,54 @@ class TestFixture:
         )
         result = repository.run()
         result.assert_outcomes(passed=2)
+        assert result.stderr.str() == ""
+
+    @pytest.mark.parametrize(
+        ("ending", "status"),
+        [
+            ("signal.raise_signal(signal.SIGINT)", 2),
+            ("signal.raise_signal(signal.SIGTERM)", 143),
+            ("pytest.exit('enough', returncode=7)", 7),
+        ],
+    )
+    def test_logging_after_an_interruption_is_not_heard(self, repository, ending, status):
+        repository.write(
+            "tests/conftest.py",
+            """
+            import logging, threading
+            import pytest
+            from concurrent_futures_fix import fix_concurrent_futures
+
+            logging.getLogger("svc").addHandler(logging.StreamHandler())
+            logged = threading.Semaphore(0)
+
+            @pytest.fixture(scope="session", autouse=True)
+            def torn_down_while_a_thread_logs(fix_concurrent_futures):
+                yield
+                while logged.acquire(blocking=False): pass
+                for _ in range(3): assert logged.acquire(timeout=10)
+            """,
+        )
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import logging, signal, threading, time
+            import pytest
+            from conftest import logged
+
+            def log_for_ever():
+                while True:
+                    logging.getLogger("svc").warning("late")
+                    logged.release()
+                    time.sleep(0.01)
+
+            def test_one(): threading.Thread(target=log_for_ever).start()
+            def test_two(): {ending}
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=1)
+        assert result.ret == status
         assert result.stderr.str() == ""
 
     @pytest.mark.parametrize("fixed", [True, False])
