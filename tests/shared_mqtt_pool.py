@@ -649,6 +649,7 @@ class _Observer:
         self._changed = threading.Condition()
         self._history = _History()
         self._barriers: set[bytes] = set()
+        self._own_tokens = os.urandom(8)  # other pools on this broker send barriers as well
         self._tokens = itertools.count()
         self._subscribed = False
         self._grants = 0  # of our subscription, by the broker
@@ -756,7 +757,8 @@ class _Observer:
     def _on_message(self, _client: mqtt.Client, _userdata: Any, received: Any) -> None:
         with self._changed:
             if received.topic.startswith(self._barrier_topic):
-                self._barriers.add(received.payload)
+                if received.payload.startswith(self._own_tokens):
+                    self._barriers.add(received.payload)
             else:
                 self._note(
                     MQTTMessage(
@@ -829,7 +831,7 @@ class _Observer:
 
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
-        token = next(self._tokens).to_bytes(8, "big")
+        token = self._own_tokens + next(self._tokens).to_bytes(8, "big")
         packet = _publish_packet(client, self._barrier_topic, token)
         with contextlib.suppress(OSError):  # it is being ended, as those who wait will see
             client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)

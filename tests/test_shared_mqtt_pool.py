@@ -122,6 +122,20 @@ class TestPool:
             list(threads.map(use, range(8)))
         assert pool.ref_count == 0
 
+    def test_does_not_take_the_barriers_of_another_pool_for_its_own(
+        self, session_mqtt_broker, pool
+    ):
+        pool.barrier()
+        with SharedMQTTPool(session_mqtt_broker.get_connection_params()) as other:
+            for _ in range(300):
+                other.barrier()
+        monitor, client = MQTTMonitor(pool), pool.acquire()
+        for number in range(100):
+            client.publish("number", str(number))
+            pool.barrier()
+            assert monitor.messages[-1].payload == str(number).encode()
+        pool.release(client)
+
     def test_takes_back_only_what_it_has_lent(self, pool):
         client = pool.acquire()
         pool.release(client)
