@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 from helpers.drop_in import ALL_MODULES, Repository, few_plugins  # noqa: F401
 
@@ -880,7 +882,10 @@ class TestOverride:
         repository.write("tests/test_it.py", slow + self.TEST)
         repository.run("-W", "error").assert_outcomes(passed=1)
 
-    @pytest.mark.skipif(pytest.version_tuple < (8, 4), reason="pytest refuses them itself")
+    @pytest.mark.skipif(
+        pytest.version_tuple < (8, 4) or sys.version_info < (3, 10),
+        reason="pytest refuses them itself",
+    )
     @pytest.mark.parametrize("kind", ["classmethod", "staticmethod"])
     def test_methods_that_need_no_instance(self, repository, kind):
         repository.write(
