@@ -174,7 +174,7 @@ def _run_until_interrupted(run: Callable[[], None], interrupt: _Interrupt) -> No
         run()
     except WorkInterrupted:
         pass
-    except Exception:
+    except (Exception, asyncio.CancelledError):
         if not interrupt.requested:  # else it is our doing: asyncio.run() says RuntimeError
             raise
 
@@ -441,11 +441,21 @@ def _interrupt(thread: threading.Thread) -> None:
     _wake_to_end(thread)
     loop = _event_loop_of(thread)
     if loop is not None:
-        loop.call_soon_threadsafe(loop.stop)
+        with contextlib.suppress(RuntimeError):  # it has closed this very moment
+            loop.call_soon_threadsafe(_cancel_and_stop, loop)
     elif thread.ident is not None:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
             ctypes.c_ulong(thread.ident), ctypes.py_object(WorkInterrupted)
         )
+
+
+def _cancel_and_stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the tasks of an event loop end, which would complain otherwise, and then the loop."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda _done: loop.stop())
+    loop.call_later(GRACE / 2, loop.stop)  # for a task that does not let itself be cancelled
 
 
 def _wake_to_end(thread: threading.Thread) -> None:

@@ -304,6 +304,44 @@ class TestFixture:
             ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
         )
 
+    @pytest.mark.parametrize(
+        "task",
+        [
+            "await asyncio.sleep(600)",
+            "await asyncio.gather(asyncio.sleep(600), asyncio.sleep(600))",
+        ],
+    )
+    @pytest.mark.parametrize("run", ["loop.run_forever()", "loop.run_until_complete(task)"])
+    def test_the_tasks_of_an_event_loop_end_in_silence(self, repository, run, task):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import asyncio, threading
+
+            begun = threading.Event()
+
+            async def work():
+                begun.set()
+                {task}
+
+            def serve():
+                loop = asyncio.new_event_loop()
+                task = loop.create_task(work())
+                try:
+                    {run}
+                finally:
+                    loop.close()
+
+            def test_it():
+                threading.Thread(target=serve).start()
+                assert begun.wait(10)
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=1)
+        assert result.ret == 0
+        assert result.stderr.str() == ""
+
     def test_sigterm_is_no_exception_that_a_test_may_suppress(self, repository):
         repository.write(
             "tests/test_it.py",
