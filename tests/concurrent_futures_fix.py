@@ -7,13 +7,13 @@ fixture in ``tests/conftest.py``; it applies itself::
 
 What it changes:
 
-- During the tests, threads that are started, executor workers included, are daemons, so that none
-  keeps the process alive, and their sleeps and waits can be interrupted. SIGTERM ends the run as
-  Ctrl-C does. An executor that was shut down refuses work with a RuntimeError as always.
+- From the import on, threads that are started, executor workers included, are daemons, so that
+  none keeps the process alive, and their sleeps and waits can be interrupted. SIGTERM ends the run
+  as Ctrl-C does. An executor that was shut down refuses work with a RuntimeError as always.
 - At the end, every executor of the session is shut down, its queue cancelled, its worker
-  processes killed. Work that MQTT callbacks or timers submit later is refused without noise:
-  the future is cancelled, and the terminal summary says how often and from where. So
-  "cannot schedule new futures after interpreter shutdown" does not come up any more.
+  processes killed, and those of ``multiprocessing`` too. Work that MQTT callbacks or timers submit
+  later is refused without noise: the future is cancelled, and the terminal summary says how often
+  and from where. So "cannot schedule new futures after interpreter shutdown" does not come up.
 
 The same for a shorter stretch than the session::
 
@@ -107,12 +107,13 @@ class InterruptibleThreads:
     """
 
     def __init__(self) -> None:
+        self.is_noting = True  # of those that are started; False: they are somebody else's
         self._started: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._lock = threading.Lock()
 
     @property
     def alive(self) -> list[threading.Thread]:
-        """The threads that were started while this was active, and have not ended."""
+        """The threads that were noted as they started, and have not ended."""
         with self._lock:
             return [thread for thread in self._started if thread.is_alive()]
 
@@ -132,7 +133,8 @@ class InterruptibleThreads:
     def note(self, thread: threading.Thread) -> None:
         """Hear of a thread that was started."""
         with self._lock:
-            self._started.add(thread)
+            if self.is_noting:
+                self._started.add(thread)
 
 
 # One wrapper however deep the blocks nest: a test's monkeypatch, undone after the inner block,
@@ -166,7 +168,7 @@ def _interrupt_of(thread: threading.Thread) -> _Interrupt | None:
 
 def _was_daemon(thread: threading.Thread) -> bool:
     interrupt = _interrupt_of(thread)
-    return interrupt is None or interrupt.was_daemon
+    return interrupt.was_daemon if interrupt else thread.daemon
 
 
 def _run_until_interrupted(run: Callable[[], None], interrupt: _Interrupt) -> None:
@@ -318,10 +320,11 @@ _watch(ProcessPoolExecutor)
 
 
 class ConcurrentFuturesFix:
-    """Ends the executors that were made inside a ``with`` block when the block ends.
+    """Ends the executors, and kills the processes, that a ``with`` block makes and leaves.
 
     Usage: ``with ConcurrentFuturesFix(): service = Service()``. Afterwards ``stuck`` lists, as
     text, the workers that would not end: they run on as daemons and cannot keep Python alive.
+    Processes are those of executors and of ``multiprocessing``.
 
     Args:
         since_import: end those as well that were made before the block, and all threads.
@@ -331,9 +334,11 @@ class ConcurrentFuturesFix:
         self._is_whole_session = since_import
         self._first_number = 0 if since_import else None
         self.threads = InterruptibleThreads()
+        self._processes_before: set[multiprocessing.process.BaseProcess] = set()
         self.stuck: list[str] = []
 
     def __enter__(self) -> ConcurrentFuturesFix:
+        self._processes_before = set(multiprocessing.active_children())
         if self._first_number is None:
             self._first_number = next(_serial_numbers)
         self.threads.__enter__()
@@ -344,23 +349,27 @@ class ConcurrentFuturesFix:
         with _created_lock:
             ours = [executor for executor, number in _created.items() if number >= first_number]
         workers = [thread for executor in ours for thread in _retire(executor)]
-        self._note_stuck(end_threads(_unnamed(workers)), "its executor was shut down")
+        stuck = end_threads(_unnamed(workers), wake=self.kill_processes)
+        self._note_stuck(stuck, "its executor was shut down")
         if self._is_whole_session:
-            self._end_all_threads()
+            daemons = [thread for thread in self.threads.alive if _was_daemon(thread)]
+            for thread in daemons:  # not worth a word
+                _wake_to_end(thread)
+            self.end_non_daemons(self.threads.alive)
+            _join(daemons)
         self.threads.__exit__()
 
-    def _end_all_threads(self) -> None:
-        """End the threads that were started inside the block, whoever left them running.
+    def end_non_daemons(self, threads: Iterable[threading.Thread]) -> None:
+        """End those of *threads* that would keep Python alive, or did so before we had them."""
+        others = _unnamed(thread for thread in threads if not _was_daemon(thread))
+        stuck = end_threads(others, at_once=True, wake=self.kill_processes)
+        self._note_stuck(stuck, "the last test")
 
-        Those that were daemons anyway are woken from their sleeps, and not worth a word.
-        """
-        alive = self.threads.alive
-        daemons = [thread for thread in alive if _was_daemon(thread)]
-        for thread in daemons:
-            _wake_to_end(thread)
-        others = _unnamed(thread for thread in alive if thread not in daemons)
-        self._note_stuck(end_threads(others, at_once=True), "the last test")
-        _join(daemons)
+    def kill_processes(self) -> None:
+        """Kill the processes of ``multiprocessing`` that were started since the block began."""
+        for process in set(multiprocessing.active_children()) - self._processes_before:
+            process.kill()
+            process.join()
 
     def _note_stuck(self, threads: list[threading.Thread], after: str) -> None:
         for thread in name_once(threads):
@@ -444,8 +453,10 @@ def _interrupt(thread: threading.Thread) -> None:
         with contextlib.suppress(RuntimeError):  # it has closed this very moment
             loop.call_soon_threadsafe(_cancel_and_stop, loop)
     elif thread.ident is not None:
+        # One from before the import does not expect our exception, but ends in silence with this.
+        end = WorkInterrupted if _interrupt_of(thread) else SystemExit
         ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident), ctypes.py_object(WorkInterrupted)
+            ctypes.c_ulong(thread.ident), ctypes.py_object(end)
         )
 
 
@@ -475,9 +486,21 @@ def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None
 
 
 def _forget_at_exit(thread: threading.Thread) -> None:
-    """Keep Python from joining a stuck worker as it exits, which it does even with daemons."""
+    """Keep Python from joining a stuck thread as it exits: an executor's, and one of before."""
     concurrent.futures.thread._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
     concurrent.futures.process._threads_wakeups.pop(thread, None)
+    if not thread.daemon:
+        thread._daemonic = True  # type: ignore[attr-defined]
+        if hasattr(threading, "_shutdown_locks"):
+            threading._shutdown_locks.discard(thread._tstate_lock)  # type: ignore[attr-defined]
+        else:  # since Python 3.13, which has a list of its own
+            threading._thread_shutdown = _join_non_daemons  # type: ignore[attr-defined]
+
+
+def _join_non_daemons() -> None:
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.main_thread():
+            thread.join()
 
 
 def stack_of(thread: threading.Thread) -> str:
@@ -486,20 +509,36 @@ def stack_of(thread: threading.Thread) -> str:
     return "".join(traceback.format_stack(frame)) if frame else "  (it has just ended)\n"
 
 
-class _Summary:
-    """The end of the terminal report: what came too late and what would not end."""
+class _WholeRun:
+    """A plugin that sees to it that pytest's process ends, and says what would not.
 
-    NAME = "concurrent-futures-fix-summary"
+    The fixture ends what is started once it is set up. What was started before, as modules were
+    imported or by an earlier fixture, is ended here and at the very end: until then, whoever has
+    started it may do so himself.
+    """
 
-    def __init__(self, fix: ConcurrentFuturesFix) -> None:
-        self._fix = fix
+    NAME = "concurrent-futures-fix"
+
+    def __init__(self, importer: dict[str, Any], threads_of_before: list[threading.Thread]) -> None:
+        self._importer = importer
+        self._threads_of_before = threads_of_before
+        self._early = ConcurrentFuturesFix(since_import=True)
+        self._early.__enter__()
+        self.session = ConcurrentFuturesFix(since_import=True)
         self._is_terminated = False
 
-    def _sections(self) -> dict[str, list[str]]:
-        return {
-            "late submissions to executors (refused)": refusals.describe(),
-            "threads that would not end": self._fix.stuck,
-        }
+    def pytest_plugin_registered(self, plugin: object, manager: pytest.PytestPluginManager) -> None:
+        """Do nothing where it is something else than the fixture that was imported."""
+        if getattr(plugin, "__dict__", None) is not self._importer:
+            return
+        has_fixture = any(value is fix_concurrent_futures for value in self._importer.values())
+        if not has_fixture and not manager.is_registered(sys.modules[__name__]):
+            manager.unregister(self)
+            self._early.threads.__exit__()
+
+    def leave_to_others(self) -> None:
+        """Have what is started from here on ended by the fixture, or by who starts it."""
+        self._early.threads.is_noting = False
 
     # pytest is about to close the streams that it has captured, before fixtures are torn down.
     @pytest.hookimpl(tryfirst=True)
@@ -511,8 +550,10 @@ class _Summary:
     def pytest_internalerror(self) -> None:
         _silence_late_threads()
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    @pytest.hookimpl(hookwrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
+        self.leave_to_others()
+        yield
         if self._is_terminated:
             session.exitstatus = 128 + signal.SIGTERM
         if hasattr(session.config, "workeroutput"):
@@ -521,8 +562,23 @@ class _Summary:
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         _print_sections(terminalreporter, self._sections())
 
-    def pytest_unconfigure(self) -> None:
+    def _sections(self) -> dict[str, list[str]]:
+        return {
+            "late submissions to executors (refused)": refusals.describe(),
+            _STUCK: self.session.stuck,
+        }
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
         _silence_late_threads()
+        self._early.end_non_daemons([*self._threads_of_before, *self._early.threads.alive])
+        self._early.threads.__exit__()
+        terminalreporter = config.pluginmanager.get_plugin("terminalreporter")
+        if terminalreporter is not None:
+            _print_sections(terminalreporter, {_STUCK: self._early.stuck})
+
+
+_STUCK = "threads that would not end"
 
 
 class _SummaryOfWorkers:
@@ -535,7 +591,7 @@ class _SummaryOfWorkers:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        for title, lines in getattr(node, "workeroutput", {}).get(_Summary.NAME, {}).items():
+        for title, lines in getattr(node, "workeroutput", {}).get(_WholeRun.NAME, {}).items():
             self._sections.setdefault(title, []).extend(lines)
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -550,17 +606,34 @@ def _print_sections(terminalreporter: Any, sections: dict[str, list[str]]) -> No
                 terminalreporter.line(line)
 
 
-def _hear_of_workers() -> None:
-    """Register with the pytest that imports this; in that process no fixture is ever set up."""
+def _join_pytest() -> None:
+    """Register with the pytest that imports this, if one does."""
+    importer: dict[str, Any] = {}
     for frame, _ in traceback.walk_stack(None):
+        if frame.f_code.co_name == "<module>":
+            importer = frame.f_globals
         manager = frame.f_locals.get("self")
         if isinstance(manager, pytest.PytestPluginManager):
+            # For the process whose terminal is seen: in that one no fixture is ever set up.
             if not manager.has_plugin(_SummaryOfWorkers.NAME):
                 manager.register(_SummaryOfWorkers(), _SummaryOfWorkers.NAME)
+            if frame.f_code.co_name in ("_importconftest", "import_plugin"):
+                manager.register(_WholeRun(importer, _threads_of_this_run()), _WholeRun.NAME)
             return
 
 
-_hear_of_workers()
+def _threads_of_this_run() -> list[threading.Thread]:
+    """Return what modules have started that were imported before this one.
+
+    A program that calls ``pytest.main()`` has threads of its own, which are not ours to end.
+    """
+    callers = [frame for frame, _ in traceback.walk_stack(None)]
+    by_command = any(caller.f_code.co_name.endswith("console_main") for caller in callers)
+    by_xdist = any(caller.f_globals.get("__name__") == "__channelexec__" for caller in callers)
+    in_a_test = any(caller.f_code.co_name == "pytest_runtest_protocol" for caller in callers)
+    if in_a_test or not (by_command or by_xdist):
+        return []
+    return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
 
 
 def _silence_late_threads() -> None:
@@ -578,23 +651,14 @@ def _ignore(_args: threading.ExceptHookArgs) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def fix_concurrent_futures(request: pytest.FixtureRequest) -> Iterator[ConcurrentFuturesFix]:
     """Applies the fix to the whole session; import it in conftest.py, nothing else to do."""
-    fix = ConcurrentFuturesFix(since_import=True)
-    if not request.config.pluginmanager.has_plugin(_Summary.NAME):
-        request.config.pluginmanager.register(_Summary(fix), _Summary.NAME)
-    with _ending_in_order_on_sigterm(), no_children_left(), fix:
+    plugins = request.config.pluginmanager
+    whole_run = plugins.get_plugin(_WholeRun.NAME)
+    if whole_run is None:  # it is a test module that has imported this
+        whole_run = _WholeRun({}, [])
+        plugins.register(whole_run, _WholeRun.NAME)
+    with _ending_in_order_on_sigterm(), whole_run.session as fix:
+        whole_run.leave_to_others()
         yield fix
-
-
-@contextlib.contextmanager
-def no_children_left() -> Iterator[None]:
-    """Kill the processes of ``multiprocessing`` that the ``with`` block leaves running."""
-    before = set(multiprocessing.active_children())
-    try:
-        yield
-    finally:
-        for process in set(multiprocessing.active_children()) - before:
-            process.kill()
-            process.join()
 
 
 @contextlib.contextmanager
@@ -625,3 +689,6 @@ def _let_sigterm_end_a_child() -> None:
 
 
 os.register_at_fork(after_in_child=_let_sigterm_end_a_child)
+
+
+_join_pytest()

@@ -50,7 +50,6 @@ if TYPE_CHECKING or not __package__:
         ConcurrentFuturesFix,
         end_threads,
         name_once,
-        no_children_left,
         stack_of,
     )
     from mqtt_test_broker import (
@@ -73,7 +72,6 @@ else:
         ConcurrentFuturesFix,
         end_threads,
         name_once,
-        no_children_left,
         stack_of,
     )
     from .mqtt_test_broker import (
@@ -245,7 +243,7 @@ class ServiceUnderTest:
             life.enter_context(_environment_for(pool.endpoint))
             fix = ConcurrentFuturesFix()
             if not self.leaks_on_purpose:
-                life.enter_context(no_children_left())
+                life.callback(fix.kill_processes)
                 life.callback(self._end_threads, fix, pool)
                 life.enter_context(fix)
                 life.enter_context(_no_programs_left())  # before threads that wait for one
@@ -318,7 +316,7 @@ class ServiceUnderTest:
     def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
         # A test that broke the broker has had the shared connection made anew meanwhile.
         of_the_service = [t for t in fix.threads.alive if t is not pool.network_loop]
-        for thread in name_once(end_threads(of_the_service)):
+        for thread in name_once(end_threads(of_the_service, wake=fix.kill_processes)):
             self.leaks.append(
                 f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
                 f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"

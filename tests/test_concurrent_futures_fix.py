@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 import multiprocessing
+import sys
 import threading
 import time
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -304,6 +305,168 @@ class TestFixture:
             ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
         )
 
+    @pytest.mark.parametrize("work", ["threading.Event().wait()", "hang()"])
+    @pytest.mark.parametrize("place", ["conftest", "module", "earlier fixture"])
+    def test_a_thread_from_before_the_fixture_ends_with_the_run(self, repository, place, work):
+        start = f"threading.Thread(target=lambda: {work}).start()"
+        hang = "def hang():\n    while True: time.sleep(1)\n"
+        imports = "import threading, time\nimport pytest\n"
+        wiring = "from concurrent_futures_fix import fix_concurrent_futures\n"
+        fixture = f"@pytest.fixture(scope='session', autouse=True)\ndef a_first():\n    {start}\n"
+        at = {"conftest": start, "module": "", "earlier fixture": fixture}[place]
+        repository.write("tests/conftest.py", imports + wiring + hang + at)
+        in_module = start if place == "module" else ""
+        repository.write("tests/test_it.py", f"{imports}{hang}{in_module}\ndef test(): pass\n")
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=1)
+        assert result.ret == 0
+        assert result.stderr.str() == ""
+        result.stdout.no_fnmatch_line("*would not end*")
+
+    @pytest.mark.parametrize(
+        ("work", "named"), [("time.sleep(0.01)", False), ("threading.Event().wait()", True)]
+    )
+    @pytest.mark.parametrize("options", [[], ["-p", "xdist", "-n", "1"]], ids=["alone", "xdist"])
+    def test_a_thread_from_before_the_import_cannot_keep_the_run(
+        self, repository, work, named, options
+    ):
+        if options:
+            pytest.importorskip("xdist")
+        repository.write(
+            "service.py",
+            f"""
+            import threading, time
+
+            def work():
+                while True: {work}
+
+            threading.Thread(target=work, name="early").start()
+            """,
+        )
+        wiring = "import service\nfrom concurrent_futures_fix import fix_concurrent_futures\n"
+        repository.write("tests/conftest.py", wiring)
+        repository.write("tests/test_it.py", "def test(): pass\n")
+        result = repository.run("-W", "error", *options)
+        result.assert_outcomes(passed=1)
+        assert result.ret == 0
+        assert result.stderr.str() == ""
+        if named:
+            result.stdout.fnmatch_lines(["*would not end*", "early runs on after the last test*"])
+        else:
+            result.stdout.no_fnmatch_line("*would not end*")
+
+    def test_the_threads_of_a_program_that_runs_pytest_are_its_own(self, repository, pytester):
+        repository.write("tests/test_it.py", "def test(): pass\n")
+        repository.write(
+            "program.py",
+            """
+            import threading
+            import pytest
+
+            over = threading.Event()
+            thread = threading.Thread(target=lambda: print("worked:", over.wait(10)))
+            thread.start()
+            status = pytest.main(["-p", "no:cacheprovider"])
+            over.set()
+            raise SystemExit(status)
+            """,
+        )
+        result = pytester.run(sys.executable, "program.py", timeout=60)
+        result.assert_outcomes(passed=1)
+        assert result.ret == 0
+        result.stdout.fnmatch_lines(["worked: True"])
+        result.stdout.no_fnmatch_line("*would not end*")
+
+    @pytest.mark.parametrize(
+        ("module", "options", "status"),
+        [("", [], 5), ("1 / 0", [], 2), ("def test(): pass", ["--collect-only"], 0)],
+        ids=["no tests", "collection error", "collect only"],
+    )
+    def test_a_run_without_tests_ends_too(self, repository, module, options, status):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import multiprocessing, threading, time, warnings
+            from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+            threading.Thread(target=threading.Event().wait).start()
+            lock = threading.Lock()
+            lock.acquire()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                context = multiprocessing.get_context("fork")
+                context.Process(target=time.sleep, args=[600]).start()
+                ProcessPoolExecutor(1, mp_context=context).submit(time.sleep, 600)
+            ThreadPoolExecutor(1, "blocked").submit(lock.acquire)
+            {module}
+            """,
+        )
+        result = repository.run(*options)
+        assert result.ret == status
+        assert result.stderr.str() == ""
+        result.stdout.fnmatch_lines(["*would not end*", "blocked_0 runs on*"])
+
+    def test_a_plugin_gets_to_end_the_thread_that_it_has_started(self, repository):
+        repository.write(
+            "plugin.py",
+            """
+            import threading
+
+            over, ended = threading.Event(), []
+
+            def work():
+                ended.append(over.wait(10))
+
+            thread = threading.Thread(target=work)
+            def pytest_sessionstart(): thread.start()
+
+            def pytest_unconfigure():
+                over.set()
+                thread.join(10)
+                print("ended:", ended)
+            """,
+        )
+        repository.write("tests/test_it.py", "def test(): pass\n")
+        result = repository.run("-W", "error", "-p", "plugin", "-s")
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines(["ended: [[]True[]]"])
+
+    def test_a_thread_that_waits_for_a_process_is_not_named(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import multiprocessing, threading, time
+            from concurrent.futures import ThreadPoolExecutor
+            import pytest
+
+            context = multiprocessing.get_context("fork")
+
+            def watch():  # as a supervisor does, that starts its process again
+                while True:
+                    process = context.Process(target=time.sleep, args=[600])
+                    process.start()
+                    begun.set()
+                    process.join()
+
+            begun = threading.Event()
+            executor = ThreadPoolExecutor(1)
+
+            @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+            @pytest.mark.parametrize("start", [
+                lambda: threading.Thread(target=watch).start(), lambda: executor.submit(watch)
+            ])
+            def test(start):
+                begun.clear()
+                start()
+                assert begun.wait(10)
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=2)
+        assert result.ret == 0
+        assert result.stderr.str() == ""
+        result.stdout.no_fnmatch_line("*would not end*")
+
     @pytest.mark.parametrize(
         "task",
         [
@@ -409,8 +572,9 @@ class TestFixture:
             ]
         )
 
-    def test_nothing_is_patched_outside_the_blocks(self, repository):
-        repository.write("tests/conftest.py", "")
+    @pytest.mark.parametrize("wiring", ["", "from concurrent_futures_fix import SafeExecutor"])
+    def test_nothing_is_patched_outside_the_blocks(self, repository, wiring):
+        repository.write("tests/conftest.py", wiring)
         repository.write(
             "tests/test_it.py",
             """
