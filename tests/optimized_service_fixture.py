@@ -23,6 +23,7 @@ messages. A test that needs what it leaves running says ``@pytest.mark.leaks_on_
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
 import functools
@@ -246,6 +247,7 @@ class ServiceUnderTest:
                 life.callback(fix.kill_processes)
                 life.callback(self._end_threads, fix, pool)
                 life.enter_context(fix)
+                life.enter_context(_raw_threads_as_others())
                 life.enter_context(_no_programs_left())  # before threads that wait for one
             lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class, pool, lending)
@@ -379,6 +381,22 @@ def _stays_in_a_callback(client: Any) -> bool:
         return True
     client._in_callback_mutex.release()
     return False
+
+
+@contextlib.contextmanager
+def _raw_threads_as_others() -> Iterator[None]:
+    """Have ``_thread.start_new_thread`` make a Thread, which can be held, ended and named."""
+
+    def start_new_thread(
+        function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    ) -> int:
+        thread = threading.Thread(target=function, args=args, kwargs=kwargs, daemon=True)
+        thread.start()
+        return thread.ident or 0  # it is held
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", start_new_thread)
+        yield
 
 
 @contextlib.contextmanager
