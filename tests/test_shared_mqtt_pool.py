@@ -17,7 +17,13 @@ from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from shared_mqtt_pool import ClientScope, MQTTConnectionError, MQTTMonitor, SharedMQTTPool
+from shared_mqtt_pool import (
+    ClientScope,
+    MQTTConnectionError,
+    MQTTMessage,
+    MQTTMonitor,
+    SharedMQTTPool,
+)
 
 NOWHERE = "192.0.2.1"  # an address that is reserved for documentation
 
@@ -404,6 +410,24 @@ class TestMonitor:
         assert message.topic == "device/1"
         assert message.json() == {"on": True}
         assert (message.qos, message.retain) == (2, True)
+
+    @pytest.mark.parametrize("size", [0, 1, 100, 127, 128, 16_400, 300_000])
+    @pytest.mark.parametrize("qos", [0, 1, 2])
+    @pytest.mark.parametrize("topic", ["t", "Küche/温度", "long/" * 40])
+    def test_reads_every_packet_that_there_can_be(
+        self, mqtt_client_factory, mqtt_monitor, topic, qos, size
+    ):
+        client = mqtt_client_factory(protocol=mqtt.MQTTv5)
+        properties = Properties(PacketTypes.PUBLISH)
+        properties.UserProperty = ("made", "by hand" * 50)
+        payload = os.urandom(size)
+        client.publish(topic, payload, qos)
+        client.publish(topic, payload, qos, retain=True, properties=properties)
+        plain, rich = mqtt_monitor.wait_for(topic, count=2)
+        assert plain == MQTTMessage(topic, payload, qos, retain=False)
+        assert rich == MQTTMessage(topic, payload, qos, retain=True)
+        assert plain.properties is None
+        assert rich.properties.UserProperty == [("made", "by hand" * 50)]
 
     def test_sees_what_outsiders_publish(self, session_mqtt_broker, mqtt_monitor):
         with connected(session_mqtt_broker) as client:
