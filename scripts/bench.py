@@ -128,6 +128,7 @@ def pytest_collection_modifyitems(items):
 
 TESTS = """
 import pytest
+from helpers.camera_detector.detect import CameraDetector
 
 pytestmark = pytest.mark.parametrize("turn", range({rounds}))
 

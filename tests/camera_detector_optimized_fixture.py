@@ -24,7 +24,7 @@ import importlib.machinery
 import importlib.util
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any
 from unittest.mock import MagicMock
@@ -37,6 +37,7 @@ if TYPE_CHECKING or not __package__:
     from optimized_service_fixture import (
         function_of,
         override_fixture,
+        replaced_fixture,
         service_fixture,
         services_of_test,
     )
@@ -46,6 +47,7 @@ else:
     from .optimized_service_fixture import (
         function_of,
         override_fixture,
+        replaced_fixture,
         service_fixture,
         services_of_test,
     )
@@ -96,12 +98,14 @@ def camera_detector_class(request: pytest.FixtureRequest) -> type:
     """The class under test, as the test module sees it; override it where it is not found.
 
     A service that is importable under two names exists twice, and what the tests patch is the
-    class that they import: that one is meant.
+    class that they import: that one is meant. Next comes what the slow fixture saw.
     """
-    module: Any = request.module
-    seen = _class_in(module) or _only_class([_class_in(v) for v in vars(module).values()])
-    found = seen or _only_class([_class_in(module) for module in list(sys.modules.values())])
-    found = found or _only_class([_class_in(_import_if_there(name)) for name in USUAL_MODULES])
+    found = (
+        _class_seen_in(vars(request.module))
+        or _class_seen_in(_globals_of_slow_fixture(request))
+        or _only_class([_class_in(module) for module in list(sys.modules.values())])
+        or _only_class([_class_in(_import_if_there(name)) for name in USUAL_MODULES])
+    )
     if found is None:
         pytest.fail(_NOT_FOUND, pytrace=False)
     return found
@@ -117,11 +121,24 @@ else. Say where it is, in conftest.py:
         return {CLASS_NAME}"""
 
 
-def _class_in(candidate: object) -> type | None:
-    if not isinstance(candidate, ModuleType):
-        return None
-    value = vars(candidate).get(CLASS_NAME)
+def _class_seen_in(namespace: Mapping[str, Any]) -> type | None:
+    """Return the class that a module has imported, by itself or with the module it is in."""
+    return _class_of(namespace) or _only_class([_class_in(value) for value in namespace.values()])
+
+
+def _class_of(namespace: Mapping[str, Any]) -> type | None:
+    value = namespace.get(CLASS_NAME)
     return value if isinstance(value, type) else None
+
+
+def _class_in(candidate: object) -> type | None:
+    return _class_of(vars(candidate)) if isinstance(candidate, ModuleType) else None
+
+
+def _globals_of_slow_fixture(request: pytest.FixtureRequest) -> Mapping[str, Any]:
+    module = request.node.getparent(pytest.Module)
+    slow = replaced_fixture(OVERRIDDEN, module) if module else None
+    return {} if slow is None else getattr(function_of(slow), "__globals__", {})
 
 
 def _only_class(candidates: Sequence[type | None]) -> type | None:

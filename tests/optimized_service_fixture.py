@@ -613,7 +613,8 @@ class _Override:
     """That of the conftest.py that asked for it; None if none did: it counts everywhere."""
     by_import: bool
     """Whether a module asked as it was imported: it counts for others that import it, too."""
-    taken_in: set[str] = field(default_factory=set)
+    replaced: dict[str, Any] = field(default_factory=dict)
+    """The slow fixture of each test module in which it has taken effect."""
     refused_in: dict[str, str] = field(default_factory=dict)
 
     def nearness_to(self, module: pytest.Module) -> int:
@@ -660,6 +661,12 @@ def _overrides_for(module: pytest.Module) -> list[_Override]:
     return list({override.name: override for override in near}.values())
 
 
+def replaced_fixture(name: str, module: pytest.Module) -> Any:
+    """Return the slow fixture *name* of a test module; None where no fast one has replaced it."""
+    overrides = (override for override in _overrides_for(module) if override.name == name)
+    return next((override.replaced.get(module.nodeid) for override in overrides), None)
+
+
 def pytest_collectstart(collector: pytest.Collector) -> None:
     """Replace the fixtures in a test module and its classes before pytest looks for them."""
     if not _overrides:
@@ -688,7 +695,7 @@ def _override_in_module(collector: pytest.Module) -> None:
                 delattr(module, attribute)
             fast = _made_to_replace(function_of(slow), override.fixture)
             setattr(module, override.name, fast)
-            override.taken_in.add(collector.nodeid)
+            override.replaced.setdefault(collector.nodeid, slow)  # hooks may be called twice
 
 
 def _override_in_class(collector: pytest.Class) -> None:
@@ -703,7 +710,7 @@ def _override_in_class(collector: pytest.Class) -> None:
         for attribute, fixture in _taken_from.pop(cls, {}).items():
             setattr(cls, attribute, fixture)
         for override in _overrides_for(module):
-            if module.nodeid in override.taken_in:
+            if module.nodeid in override.replaced:
                 _take_from(cls, override.name)
 
 
@@ -866,7 +873,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
             f"{override.name} in {module} was left as it is: {reason}"
             for module, reason in override.refused_in.items()
         ]
-        if not lines and not override.taken_in and _is_used(override, session):
+        if not lines and not override.replaced and _is_used(override, session):
             lines.append(
                 f"{override.name}: nothing was overridden. The tests get the fixture from a "
                 "plugin, or the module was imported before conftest.py asked for the override; "

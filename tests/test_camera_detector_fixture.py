@@ -146,6 +146,23 @@ class TestWhichClass:
         )
         result.stdout.no_fnmatch_line("*optimized_fixture.py:*")
 
+    @pytest.mark.parametrize("seen", ["from other_name import CameraDetector", "import other_name"])
+    def test_of_several_it_is_what_the_slow_fixture_saw(self, repository, seen):
+        repository.write("other_name.py", CAMERA_SERVICE)
+        wiring = (repository.tests / "conftest.py").read_text()
+        slow = "import pytest\n@pytest.fixture\ndef camera_detector(): pass\n"
+        repository.write("tests/conftest.py", f"{wiring}\n{seen}\n{slow}")
+        repository.write(
+            "tests/test_it.py",
+            """
+            def test_it(camera_detector):
+                import service
+                assert type(camera_detector).__module__ == "other_name"
+            """,
+        )
+        repository.write("conftest.py", "import service")
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_several_are_one_clear_error(self, repository):
         repository.write("other_name.py", CAMERA_SERVICE)
         repository.write(
