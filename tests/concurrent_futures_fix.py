@@ -525,6 +525,7 @@ class _WholeRun:
         self._early = ConcurrentFuturesFix(since_import=True)
         self._early.__enter__()
         self.session = ConcurrentFuturesFix(since_import=True)
+        self._of_workers: dict[str, list[str]] = {}  # of pytest-xdist, none of which has a terminal
         self._is_terminated = False
 
     def pytest_plugin_registered(self, plugin: object, manager: pytest.PytestPluginManager) -> None:
@@ -559,8 +560,14 @@ class _WholeRun:
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[self.NAME] = self._sections()
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        for title, lines in getattr(node, "workeroutput", {}).get(self.NAME, {}).items():
+            self._of_workers.setdefault(title, []).extend(lines)
+
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         _print_sections(terminalreporter, self._sections())
+        _print_sections(terminalreporter, self._of_workers)
 
     def _sections(self) -> dict[str, list[str]]:
         return {
@@ -581,23 +588,6 @@ class _WholeRun:
 _STUCK = "threads that would not end"
 
 
-class _SummaryOfWorkers:
-    """The same for the workers of pytest-xdist, in the process whose terminal is seen."""
-
-    NAME = "concurrent-futures-fix-summary-of-workers"
-
-    def __init__(self) -> None:
-        self._sections: dict[str, list[str]] = {}
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_testnodedown(self, node: Any) -> None:
-        for title, lines in getattr(node, "workeroutput", {}).get(_WholeRun.NAME, {}).items():
-            self._sections.setdefault(title, []).extend(lines)
-
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        _print_sections(terminalreporter, self._sections)
-
-
 def _print_sections(terminalreporter: Any, sections: dict[str, list[str]]) -> None:
     for title, lines in sections.items():
         if lines:
@@ -614,10 +604,8 @@ def _join_pytest() -> None:
             importer = frame.f_globals
         manager = frame.f_locals.get("self")
         if isinstance(manager, pytest.PytestPluginManager):
-            # For the process whose terminal is seen: in that one no fixture is ever set up.
-            if not manager.has_plugin(_SummaryOfWorkers.NAME):
-                manager.register(_SummaryOfWorkers(), _SummaryOfWorkers.NAME)
-            if frame.f_code.co_name in ("_importconftest", "import_plugin"):
+            is_test_module = frame.f_code.co_name not in ("_importconftest", "import_plugin")
+            if not is_test_module and not manager.has_plugin(_WholeRun.NAME):
                 manager.register(_WholeRun(importer, _threads_of_this_run()), _WholeRun.NAME)
             return
 

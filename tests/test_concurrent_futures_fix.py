@@ -406,6 +406,21 @@ class TestFixture:
         assert result.stderr.str() == ""
         result.stdout.fnmatch_lines(["*would not end*", "blocked_0 runs on*"])
 
+    def test_imported_under_two_names_it_works_once(self, repository):
+        repository.write("tests/__init__.py", "")
+        wiring = "from .concurrent_futures_fix import fix_concurrent_futures\n"
+        repository.write("tests/conftest.py", wiring)
+        wiring = "import sys\nsys.path.insert(0, 'tests')\n" + wiring.replace(" .", " ")
+        repository.write("conftest.py", wiring)
+        test = (
+            "import threading\ndef test(): threading.Thread(target=threading.Event().wait).start()"
+        )
+        repository.write("tests/test_it.py", test)
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=1)
+        assert result.ret == 0
+        assert result.stderr.str() == ""
+
     def test_a_plugin_gets_to_end_the_thread_that_it_has_started(self, repository):
         repository.write(
             "plugin.py",
