@@ -160,6 +160,9 @@ class ClientScope:
         """Say where *client* connects that was told to connect to *host* and *port*."""
         return host, port
 
+    def connecting(self, client: mqtt.Client, host: str, port: int) -> None:
+        """Hear that *client* is about to connect to *host* and *port*."""
+
     def answered(self, client: mqtt.Client) -> None:
         """Hear that *client* has had its CONNACK, and that its ``on_connect`` is through."""
 
@@ -247,11 +250,14 @@ def _wrap(method: Callable[..., Any], around: Callable[..., Any]) -> Callable[..
     return wrapped
 
 
+def _scopes_of(client: mqtt.Client) -> Sequence[ClientScope]:
+    """Return who takes part in the life of a client: nobody else in that of our own."""
+    return () if isinstance(client, _ObservingClient) else tuple(_scopes)
+
+
 def _around_init(method: Callable[..., None], client: Any, *args: Any, **kwargs: Any) -> None:
     method(client, *args, **kwargs)
-    if isinstance(client, _ObservingClient):
-        return  # ours, and nobody else's to lend, redirect or stop
-    for scope in tuple(_scopes):
+    for scope in _scopes_of(client):
         scope.created(client)
 
 
@@ -259,8 +265,10 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
     """Connect, perhaps elsewhere; the client goes on to believe in the address it was given."""
     given = host, port = client._host, client._port
     if host and port > 0:  # paho has its own word to say about others
-        for scope in tuple(_scopes):
+        for scope in _scopes_of(client):
             host, port = scope.route(client, host, port)
+        for scope in _scopes_of(client):
+            scope.connecting(client, host, port)
     client._host, client._port = host, port
     try:
         result = method(client)
@@ -273,10 +281,11 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
 
 
 def _around_connack(method: Callable[..., Any], client: Any) -> Any:
-    result = method(client)
-    for scope in tuple(_scopes):
-        scope.answered(client)
-    return result
+    try:
+        return method(client)
+    finally:  # its on_connect may raise
+        for scope in _scopes_of(client):
+            scope.answered(client)
 
 
 def _around_publish(
@@ -289,13 +298,13 @@ def _around_publish(
     **kwargs: Any,
 ) -> Any:
     info = method(client, topic, payload, qos, *args, **kwargs)
-    for scope in tuple(_scopes):
+    for scope in _scopes_of(client):
         scope.published(client, topic, qos, info)
     return info
 
 
 def _around_loop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
-    for scope in tuple(_scopes):
+    for scope in _scopes_of(client):
         scope.served(client)
     return method(client, *args, **kwargs)
 
@@ -305,6 +314,7 @@ def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **
     thread = threading.current_thread()
     if thread is client._thread:  # of loop_start(), which goes on here
         return method(client, *args, **kwargs)
+    _wake_up_of(thread).clear()  # of another client that was ended here
     stay = vars(client)[_STAY_IN_LOOP] = _StayInLoop(thread)
     try:
         return _around_loop(method, client, *args, **kwargs)
@@ -453,19 +463,58 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
             loop, for *timeout* seconds.
     """
     _silence(client, _CALLBACKS)
+    _forgive_socket_callbacks(client)
     deadline = _monotonic() + timeout
-    stream = _duplicate_stream(client) if client.is_connected() else None
-    with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
-        client.disconnect(properties=_properties_to_end_with(client))
-        _write_if_nobody_else_does(client)
-    _end_network_loop(client, deadline)
-    _write_what_is_left(client, deadline)
-    _silence(client, _SOCKET_CALLBACKS)
-    if _stay_in_loop(client) is None:
-        client._reset_sockets(sockpair_only=True)  # paho leaves its wake-up pair to the collector
-    if stream is not None:
-        with stream:
+    with contextlib.ExitStack() as opened:
+        stream = _duplicate_stream(client) if is_connected(client) else None
+        if stream is not None:
+            opened.enter_context(stream)
+        with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
+            _paho_class_of(client).disconnect(client, properties=_properties_to_end_with(client))
+            _write_if_nobody_else_does(client)
+        try:
+            _end_network_loop(client, deadline)
+        except TimeoutError:
+            _cut_off(client)
+            raise
+        _write_what_is_left(client, deadline)
+        _silence(client, _SOCKET_CALLBACKS)
+        if _stay_in_loop(client) is None:
+            client._reset_sockets(sockpair_only=True)  # which paho leaves to the collector
+        if stream is not None:
             _wait_for_end(stream, deadline)
+
+
+def _cut_off(client: Any) -> None:
+    """Take the connection from a client whose network loop is kept in a callback."""
+    raw = _raw_socket(client)
+    if raw is not None:
+        with contextlib.suppress(OSError):
+            client.loop_write()  # DISCONNECT, lest its will be published
+            raw.shutdown(socket.SHUT_RDWR)
+
+
+def _paho_class_of(client: Any) -> Any:
+    """Return paho's own Client of *client*, past what a subclass makes of its methods."""
+    return next(c for c in type(client).__mro__ if c.__module__ == PAHO_MODULE)
+
+
+def is_connected(client: Any) -> bool:
+    """Say whether a client is connected; a subclass may use the name for something else."""
+    return bool(_paho_class_of(client).is_connected(client))
+
+
+def _forgive_socket_callbacks(client: Any) -> None:
+    """Let a client end whose socket an event loop watches that is closed, as its test is over."""
+    for name in _SOCKET_CALLBACKS:
+        callback = getattr(client, name)
+        if callback is not None:
+            setattr(client, name, functools.partial(_call_and_forgive, callback))
+
+
+def _call_and_forgive(callback: Callable[..., None], *args: Any) -> None:
+    with contextlib.suppress(Exception):
+        callback(*args)
 
 
 def _properties_to_end_with(client: Any) -> Properties | None:
@@ -526,7 +575,7 @@ def _end_network_loop(client: Any, deadline: float) -> None:
 def _await_leaving(client: Any, stay: _StayInLoop, deadline: float) -> bool:
     """Wait for somebody to be out of ``loop_forever()``, unless he is about to connect."""
     while not stay.over.wait(LOOK_INTERVAL):
-        if client.socket() is None and not client._in_callback_mutex.locked():
+        if client.socket() is None and not _is_in_callback(client):
             return True  # he will find that he has to stop
         if _monotonic() > deadline:
             return False
@@ -578,32 +627,42 @@ UNSUPPORTED_PROTOCOL = 0x84
 
 
 class _History:
-    """The latest messages, and how many there have been."""
+    """The latest messages, and how many there have been, whichever connection brought them."""
 
     def __init__(self) -> None:
         self._messages: deque[MQTTMessage] = deque()
         self._size = 0
+        self._changed = threading.Condition()
         self.position = 0  # where it ends at present: after so many messages
 
     def append(self, message: MQTTMessage) -> None:
         """Add *message*, and forget the oldest where there are too many or too large ones."""
-        self._messages.append(message)
-        self._size += len(message.payload)
-        self.position += 1
-        while len(self._messages) > 1 and self._is_too_much():
-            self._size -= len(self._messages.popleft().payload)
+        with self._changed:
+            self._messages.append(message)
+            self._size += len(message.payload)
+            self.position += 1
+            while len(self._messages) > 1 and self._is_too_much():
+                self._size -= len(self._messages.popleft().payload)
+            self._changed.notify_all()
 
     def _is_too_much(self) -> bool:
         return len(self._messages) > HISTORY_LENGTH or self._size > HISTORY_SIZE
 
     def since(self, position: int) -> list[MQTTMessage]:
         """Return the messages from *position* on, as far as they were kept."""
-        latest = itertools.islice(reversed(self._messages), self.position - position)
-        return list(latest)[::-1]
+        with self._changed:
+            latest = itertools.islice(reversed(self._messages), self.position - position)
+            return list(latest)[::-1]
 
     def dropped_since(self, position: int) -> int:
         """Return how many messages from *position* on were not kept."""
-        return max(0, self.position - position - len(self._messages))
+        with self._changed:
+            return max(0, self.position - position - len(self._messages))
+
+    def wait_until_more(self, position: int, timeout: float) -> bool:
+        """Wait for it to go beyond *position*; False where it does not in *timeout* seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.position > position, timeout)
 
 
 class _UnsupportedProtocolError(Exception):
@@ -637,17 +696,20 @@ class _Observer:
     """
 
     def __init__(
-        self, endpoint: MQTTEndpoint, protocol: Any, broker_died: Callable[[], bool]
+        self,
+        endpoint: MQTTEndpoint,
+        protocol: Any,
+        history: _History,
+        broker_died: Callable[[], bool],
     ) -> None:
         self._endpoint = endpoint
+        self._history = history
         self._broker_died = broker_died
         self._speaks_mqtt_5 = protocol == mqtt.MQTTv5
         self._barrier_topic = BARRIER_TOPIC if self._speaks_mqtt_5 else VISIBLE_BARRIER_TOPIC
         self._refusal: str | None = None
         self._is_unsupported = False
         self._changed = threading.Condition()
-        self._more_arrived = threading.Condition(self._changed._lock)  # type: ignore[attr-defined]
-        self._history = _History()
         self._barriers: set[bytes] = set()
         self._own_tokens = os.urandom(8)  # other pools on this broker send barriers as well
         self._tokens = itertools.count()
@@ -699,10 +761,6 @@ class _Observer:
         """Say whether a client is connected to the same address."""
         return bool(_peer_of(client) == _peer_of(self._client))
 
-    def continue_history_of(self, predecessor: _Observer) -> None:
-        """Keep what *predecessor* saw: monitors have noted positions in its history."""
-        self._history = predecessor._history
-
     def close(self) -> None:
         """Disconnect."""
         with contextlib.suppress(TimeoutError):  # a broker that hangs is no news at the end
@@ -710,7 +768,7 @@ class _Observer:
 
     def is_connected(self) -> bool:
         """Say whether the broker has granted our subscription on a connection that is open."""
-        return self._subscribed
+        return self._subscribed and _is_open(self._client)
 
     def _on_connect(
         self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, *_args: Any
@@ -758,7 +816,6 @@ class _Observer:
         with self._changed:
             if not message.topic.startswith(self._barrier_topic):
                 self._note(message)
-                self._more_arrived.notify_all()
             elif message.payload.startswith(self._own_tokens):
                 self._barriers.add(message.payload)
                 self._changed.notify_all()
@@ -770,27 +827,6 @@ class _Observer:
             self.retained[message.topic] = message
         elif message.retain:
             self.retained.pop(message.topic, None)
-
-    @property
-    def position(self) -> int:
-        """Where the history ends at present."""
-        return self._history.position
-
-    def since(self, position: int) -> list[MQTTMessage]:
-        """Return the messages from *position* on, as far as they were kept."""
-        with self._changed:
-            return self._history.since(position)
-
-    def dropped_since(self, position: int) -> int:
-        """Return how many messages from *position* on were not kept."""
-        with self._changed:
-            return self._history.dropped_since(position)
-
-    def wait_until_more(self, position: int, deadline: float) -> bool:
-        """Wait for the history to go beyond *position*; False where it does not in time."""
-        with self._changed:
-            timeout = max(0.0, deadline - _monotonic())
-            return self._more_arrived.wait_for(lambda: self.position > position, timeout)
 
     def barrier(self, publishers: Sequence[Any] = (), *, before: bytes = b"") -> None:
         """Return when everything that was published before this call has arrived here.
@@ -826,7 +862,8 @@ class _Observer:
         token = self._own_tokens + next(self._tokens).to_bytes(8, "big")
         packet = _publish_packet(client, self._barrier_topic, token)
         with contextlib.suppress(OSError):  # it is being ended, as those who wait will see
-            client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
+            with contextlib.suppress(RuntimeError):  # the event loop that it is in is closed
+                client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
             _write_if_nobody_else_does(client)
         return token
 
@@ -835,10 +872,10 @@ class _Observer:
     ) -> None:
         can_come = can_come or _is_open
         deadline = _monotonic() + TIMEOUT
-        grants, position = self._grants, self.position
+        grants, position = self._grants, self._history.position
         while not self._came_back(set(senders)):
-            if self.position != position:  # a flood is before it, which takes its time
-                position = self.position
+            if self._history.position != position:  # a flood is before it, which takes its time
+                position = self._history.position
                 deadline = _monotonic() + TIMEOUT
             # What a broken connection has not brought to the broker will not come.
             senders = {t: c for t, c in senders.items() if c is self._client or can_come(c)}
@@ -847,10 +884,13 @@ class _Observer:
                 senders = {t: c for t, c in senders.items() if c is not self._client}
                 senders[self._send_barrier(self._client)] = self._client
             if _monotonic() > deadline or self._broker_died():
-                raise self._failure(self._why_no_barrier())
+                raise self._failure(self._why_no_barrier(senders.values()))
 
-    def _why_no_barrier(self) -> str:
+    def _why_no_barrier(self, senders: Iterable[Any]) -> str:
         reason = f"a barrier did not come back within {TIMEOUT:g} s"
+        kept = [_name_of(c) for c in senders if c is not self._client and _is_in_callback(c)]
+        if kept:
+            return f"{reason}: client {', '.join(kept)} is kept in a callback, and so sends nothing"
         if self._endpoint.topic_prefix:  # a broker of others, who may control access to it
             topics = f"'#' and '{self._barrier_topic}#'"
             reason += f" (this user has to be allowed to publish to and read from {topics})"
@@ -974,7 +1014,15 @@ def _is_open(client: Any) -> bool:
 def _stuck_in_callback() -> Callable[[Any], bool]:
     """Make a test of whether a client is in a callback that has had its time from now on."""
     patience = _monotonic() + CALLBACK_PATIENCE
-    return lambda client: _monotonic() > patience and client._in_callback_mutex.locked()
+    return lambda client: _monotonic() > patience and _is_in_callback(client)
+
+
+def _is_in_callback(client: Any) -> bool:
+    return bool(client._in_callback_mutex.locked())
+
+
+def _name_of(client: Any) -> str:
+    return client._client_id.decode() or "without a client id"
 
 
 def _publish_packet(
@@ -1074,6 +1122,7 @@ class SharedMQTTPool(ClientScope):
         self._unsent = weakref.WeakKeyDictionary()
         self._outsiders: weakref.WeakSet[Any] = weakref.WeakSet()
         self.start_of_test: int | None = None
+        self.history = _History()
         self._observer: _Observer | None = None
         self._protocol: Any = mqtt.MQTTv5
         self.broker_died: Callable[[], bool] = lambda: False
@@ -1103,20 +1152,23 @@ class SharedMQTTPool(ClientScope):
                 self._observer = self._new_observer(self._observer)
             return self._observer
 
+    def watch(self) -> None:
+        """See to it that the history has everything that is published from here on.
+
+        Raises:
+            MQTTConnectionError: the broker does not let us in.
+        """
+        _ = self.observer
+
     @property
     def network_loop(self) -> threading.Thread | None:
         """The thread of the shared connection, which may be made anew at any time."""
         return self._observer.network_loop if self._observer else None
 
-    def dropped_since(self, position: int) -> int:
-        """Return how many messages from *position* on were not kept; a dead broker may be asked."""
-        return self._observer.dropped_since(position) if self._observer else 0
-
     def _new_observer(self, predecessor: _Observer | None) -> _Observer:
-        observer = _Observer(self.endpoint, self._protocol, self.broker_died)
+        observer = _Observer(self.endpoint, self._protocol, self.history, self.broker_died)
         if predecessor is not None:
             predecessor.close()
-            observer.continue_history_of(predecessor)
         try:
             observer.connect()
         except _UnsupportedProtocolError:
@@ -1167,11 +1219,13 @@ class SharedMQTTPool(ClientScope):
                 raise ValueError(f"{client!r} is not on loan from this pool, or not any more")
             sessions = self._loans.pop(client).sessions
         client.reconnect = _refuse_to_reconnect  # type: ignore[method-assign]
-        end_client(client)
-        for client_id in sessions:
-            if not self._is_used(client_id):
-                with contextlib.suppress(ConnectionRefusedError):  # a dead broker remembers nobody
-                    self.endpoint.end_session(client_id)
+        try:
+            end_client(client)
+        finally:
+            for client_id in sessions:
+                if not self._is_used(client_id):
+                    with contextlib.suppress(ConnectionError):  # a dead broker remembers nobody
+                        self.endpoint.end_session(client_id)
 
     def _is_used(self, client_id: str) -> bool:
         """Say whether another client, on loan or not, goes on with a session."""
@@ -1248,7 +1302,7 @@ class SharedMQTTPool(ClientScope):
         """
         for client in lending.clients:
             self._await_answer(client)
-        self.observer.barrier_through(c for c in lending.clients if c.is_connected())
+        self.observer.barrier_through(c for c in lending.clients if is_connected(c))
 
     def _await_answer(self, client: Any) -> None:
         """Wait for the CONNACK of a client whose network loop is about to get it."""
@@ -1281,18 +1335,18 @@ class SharedMQTTPool(ClientScope):
 
     def _may_have_published(self, client: Any) -> bool:
         """Say whether a client is connected to our broker; one that is kept in a callback waits."""
-        if not client.is_connected() or client in self._loans:
-            return client.is_connected()  # type: ignore[no-any-return]
-        return not client._in_callback_mutex.locked() and self.observer.shares_broker_with(client)
+        if not is_connected(client) or client in self._loans:
+            return is_connected(client)
+        return not _is_in_callback(client) and self.observer.shares_broker_with(client)
 
     def _await_acknowledgements(self, client: Any) -> None:
         """Wait for QoS 1 and 2 messages: paho sends 20 of them ahead and queues the others."""
-        network_loop = network_loop_of(client)
-        if network_loop in (None, threading.current_thread()):
+        thread = network_loop_of(client)
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
             return  # nobody receives acknowledgements meanwhile
         deadline = _monotonic() + TIMEOUT
         with self._lock:
-            unsent = tuple(self._unsent.get(client, ()))
+            unsent = tuple(_unsettled(self._unsent.get(client, deque())))
         for info in unsent:
             with contextlib.suppress(RuntimeError, ValueError):  # lost with a connection
                 info.wait_for_publish(max(0.0, deadline - _monotonic()))
@@ -1320,14 +1374,23 @@ class SharedMQTTPool(ClientScope):
         _admit(client, self.endpoint)
         return self.endpoint.host, self.endpoint.port
 
+    def connecting(self, client: mqtt.Client, host: str, port: int) -> None:  # noqa: ARG002
+        """Watch the broker before anybody publishes there, also after a restart."""
+        if self._observer is not None and (host, port) == (self.endpoint.host, self.endpoint.port):
+            with contextlib.suppress(MQTTConnectionError):  # as the client will see
+                self.watch()
+
     def answered(self, client: mqtt.Client) -> None:
         """Note that a client on loan is connected, or refused."""
         loan = self._loans.get(client)
         if loan is None:
-            self._outsiders.add(client)
+            with self._lock:
+                self._outsiders.add(client)
             return
         if _leaves_a_session(client):
             loan.sessions.add(_session_of(client))
+        if client._will:
+            self.topics.add(client._will_topic.decode())
         loan.answered.set()
 
     def published(
@@ -1337,15 +1400,11 @@ class SharedMQTTPool(ClientScope):
 
         Of QoS 0 there is nothing to send that would not go out before a barrier.
         """
-        if isinstance(client, _ObservingClient):
-            return
         self.topics.add(topic)
         with self._lock:
-            unsent = self._unsent.setdefault(client, deque())
+            unsent = _unsettled(self._unsent.setdefault(client, deque()))
             if qos > 0 and info.rc == mqtt.MQTT_ERR_SUCCESS:
                 unsent.append(info)
-            while unsent and _is_settled(unsent[0]):
-                unsent.popleft()
 
     def _lend(self, client: mqtt.Client, *, any_address: bool = True) -> None:
         with self._lock:
@@ -1390,9 +1449,11 @@ def _wants_a_loop(client: Any, loan: _Loan) -> bool:
     return client.socket() is not None or (bool(client._host) and not loan.answered.is_set())
 
 
-def _is_settled(info: mqtt.MQTTMessageInfo) -> bool:
-    """Say whether a message is on its way, or lost with the connection it was to go on."""
-    return info.rc != mqtt.MQTT_ERR_SUCCESS or info.is_published()
+def _unsettled(messages: deque[mqtt.MQTTMessageInfo]) -> deque[mqtt.MQTTMessageInfo]:
+    """Take the first of *messages* away that are on their way, or lost with their connection."""
+    while messages and (messages[0].rc != mqtt.MQTT_ERR_SUCCESS or messages[0].is_published()):
+        messages.popleft()
+    return messages
 
 
 def _refuse_to_reconnect() -> Any:
@@ -1430,17 +1491,20 @@ class MQTTMonitor:
 
     def __init__(self, pool: SharedMQTTPool) -> None:
         self._pool = pool
-        self._start = pool.observer.position if pool.start_of_test is None else pool.start_of_test
+        self._history = pool.history
+        pool.watch()
+        start = pool.start_of_test
+        self._start = self._history.position if start is None else start
 
     @property
     def messages(self) -> list[MQTTMessage]:
         """What has arrived so far, in order; the latest, where it was too much to keep."""
-        return self._pool.observer.since(self._start)
+        return self._history.since(self._start)
 
     @property
     def dropped(self) -> int:
         """How many earlier messages were not kept."""
-        return self._pool.dropped_since(self._start)
+        return self._history.dropped_since(self._start)
 
     def describe_dropped(self) -> str:
         """Say how many messages were not kept, and why."""
@@ -1471,16 +1535,15 @@ class MQTTMonitor:
         __tracebackhide__ = True
         _check_topic_filter(topic_filter)
         deadline = _monotonic() + timeout
-        observer = self._pool.observer
         found: list[MQTTMessage] = []
         position = self._start
         while True:
-            new = observer.since(position)
-            position += len(new) + observer.dropped_since(position)
+            new = self._history.since(position)
+            position += len(new) + self._history.dropped_since(position)
             found += [m for m in new if _matches(m, topic_filter, where)]
             if len(found) >= count:
                 return found
-            if not observer.wait_until_more(position, deadline):
+            if not self._history.wait_until_more(position, max(0.0, deadline - _monotonic())):
                 messages = "1 message" if count == 1 else f"{count} messages"
                 what = f"{messages} on {topic_filter!r} within {timeout:g} s"
                 condition = " that meet the condition" if where else ""
@@ -1509,7 +1572,7 @@ class MQTTMonitor:
     def clear(self) -> None:
         """Forget what has been published so far."""
         self._pool.barrier()
-        self._start = self._pool.observer.position
+        self._start = self._history.position
 
     def _arrived(self) -> str:
         messages, dropped = self.messages, self.dropped
@@ -1579,14 +1642,15 @@ def clean_mqtt_broker(
     with errors_as_failures():
         shared_mqtt_pool.barrier()
         retained_before = shared_mqtt_pool.observer.know_retained()
-    shared_mqtt_pool.start_of_test = shared_mqtt_pool.observer.position
+    shared_mqtt_pool.start_of_test = shared_mqtt_pool.history.position
     yield shared_mqtt_pool
     shared_mqtt_pool.start_of_test = None
     # On a broker of others, what they publish meanwhile is theirs.
     only = None if isinstance(live_mqtt_broker, TestMQTTBroker) else shared_mqtt_pool.topics
     with errors_as_failures(), contextlib.suppress(_DeadBrokerError):
-        # A dead one retains nothing, and is reported elsewhere.
-        if live_mqtt_broker.is_running():
+        if retained_before and not live_mqtt_broker.died():
+            live_mqtt_broker.start()  # the test may have ended with it stopped
+        if live_mqtt_broker.is_running():  # a dead one retains nothing, and is reported elsewhere
             shared_mqtt_pool.restore_retained(retained_before, only)
 
 
@@ -1729,10 +1793,9 @@ class _PromptClients(ClientScope):
                 self._end_and_name(client)
 
     def _end_and_name(self, client: Any) -> None:
-        name = client._client_id.decode() or "without a client id"
         line = (
-            f"{self._made_in[client]}: client {name}: call disconnect() and loop_stop(), "
-            f"or mark the test {LEAKS_ON_PURPOSE} if others use the client"
+            f"{self._made_in[client]}: client {_name_of(client)}: call disconnect() and "
+            f"loop_stop(), or mark the test {LEAKS_ON_PURPOSE} if others use the client"
         )
         try:
             end_client(client, timeout=1.0)
@@ -1753,6 +1816,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{LEAKS_ON_PURPOSE}: what the test leaves running is not ended after it"
     )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have a test's clean broker set up first, so that it is cleaned after all other fixtures."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    if "clean_mqtt_broker" in names:
+        definitions = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+        wider = [n for n in names if n in definitions and definitions[n][-1].scope != "function"]
+        own = [name for name in names if name not in wider]
+        names[:] = [*wider, *sorted(own, key=lambda name: name != "clean_mqtt_broker")]
 
 
 def leaks_on_purpose(item: pytest.Item) -> bool:

@@ -1,3 +1,4 @@
+import asyncio
 import gc
 import os
 import queue
@@ -7,6 +8,7 @@ import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
@@ -23,6 +25,8 @@ from shared_mqtt_pool import (
     MQTTMessage,
     MQTTMonitor,
     SharedMQTTPool,
+    end_client,
+    new_client,
 )
 
 NOWHERE = "192.0.2.1"  # an address that is reserved for documentation
@@ -62,6 +66,20 @@ def subscribe(client, topic_filter, qos=0):
     client.on_subscribe = lambda *_args: granted.set()
     client.subscribe(topic_filter, qos)
     assert granted.wait(10), f"no SUBACK for {topic_filter}"
+
+
+async def _connect_by_event_loop(client, broker):
+    """Connect as paho's own example for asyncio does, and leave the loop to itself."""
+    loop = asyncio.get_running_loop()
+    connected = asyncio.Event()
+    client.on_connect = lambda *_args: connected.set()
+    client.on_socket_open = lambda _c, _u, sock: loop.add_reader(sock, client.loop_read)
+    client.on_socket_close = lambda _c, _u, sock: loop.remove_reader(sock)
+    client.on_socket_register_write = lambda _c, _u, sock: loop.add_writer(sock, client.loop_write)
+    client.on_socket_unregister_write = lambda _c, _u, sock: loop.remove_writer(sock)
+    client.connect(broker.host, broker.port)
+    await asyncio.wait_for(connected.wait(), 10)
+    client.publish("hello")
 
 
 class HeldConnections(ClientScope):
@@ -242,6 +260,19 @@ class TestPool:
         with connected(session_mqtt_broker, client_id=chosen, clean_session=False) as again:
             assert not again.session_present
 
+    def test_ends_it_also_where_on_connect_has_failed(self, session_mqtt_broker, pool):
+        def fail(*_args):
+            raise ConnectionError("in on_connect")
+
+        with pool.lending():
+            client = paho_client(client_id="raiser", clean_session=False)
+            client.on_connect = fail
+            client.connect(session_mqtt_broker.host, session_mqtt_broker.port)
+            with pytest.raises(ConnectionError, match="in on_connect"):
+                client.loop_forever()
+        with connected(session_mqtt_broker, client_id="raiser", clean_session=False) as again:
+            assert not again.session_present
+
     def test_ends_every_session_that_a_client_has_had(self, session_mqtt_broker, pool):
         client = pool.acquire(client_id="first", clean_session=False)
         client.disconnect()
@@ -270,7 +301,7 @@ class TestPool:
             client = pool.acquire()
             client.publish("after", qos=1).wait_for_publish(10)
             pool.barrier()
-            assert [m.topic for m in pool.observer.since(0)] == ["after"]
+            assert [m.topic for m in pool.history.since(0)] == ["after"]
 
     def test_a_restart_in_the_middle_of_a_barrier_is_survived(self):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
@@ -328,7 +359,77 @@ class TestPool:
         client.publish("large", bytes(20_000_000))
         pool.release(client)
         pool.barrier()
-        assert [m.topic for m in pool.observer.since(0)] == ["large"]
+        assert [m.topic for m in pool.history.since(0)] == ["large"]
+
+    def test_takes_back_a_client_whose_event_loop_is_closed(self, session_mqtt_broker, pool):
+        pool.watch()
+        with pool.lending():
+            client = paho_client()
+            client.will_set("will", "lost")
+            asyncio.run(_connect_by_event_loop(client, session_mqtt_broker))
+            pool.barrier()
+        pool.barrier()
+        assert [message.topic for message in pool.history.since(0)] == ["hello"]
+        assert client.socket() is None
+
+    def test_gives_barriers_though_the_event_loop_of_an_outsider_is_closed(
+        self, session_mqtt_broker, pool
+    ):
+        client = paho_client()
+        asyncio.run(_connect_by_event_loop(client, session_mqtt_broker))
+        client.on_socket_close = None
+        pool.barrier()
+        client.on_socket_register_write = client.on_socket_unregister_write = None
+        client.disconnect()
+
+    def test_cuts_off_a_client_that_is_kept_in_a_callback(
+        self, session_mqtt_broker, pool, monkeypatch
+    ):
+        monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 0.3)
+        monkeypatch.setattr("shared_mqtt_pool.end_client", partial(end_client, timeout=0.3))
+        pool.watch()
+        in_callback, go_on = threading.Event(), threading.Event()
+        with pool.lending():
+            client = paho_client(client_id="kept", clean_session=False)
+            client.will_set("will", "lost")
+            client.on_message = lambda *_args: (in_callback.set(), go_on.wait(10))
+            client.connect(session_mqtt_broker.host, session_mqtt_broker.port)
+            client.loop_start()
+            subscribe(client, "t")
+            client.publish("t")
+            assert in_callback.wait(10)
+            network_loop = client._thread
+            with pytest.raises(MQTTConnectionError, match="client kept is kept in a callback"):
+                pool.barrier()
+            with pytest.raises(TimeoutError, match="blocked in a callback"):
+                pool.release(client)
+        with connected(session_mqtt_broker, client_id="kept", clean_session=False) as again:
+            assert not again.session_present
+        pool.barrier()
+        assert [message.topic for message in pool.history.since(0)] == ["t"]
+        go_on.set()
+        network_loop.join(10)
+        assert not network_loop.is_alive()
+
+    def test_takes_any_subclass_that_paho_takes(self, session_mqtt_broker, pool):
+        class Device(mqtt.Client):
+            is_connected = False
+
+            def on_connect(self, *_args):
+                self.is_connected = True
+
+            def disconnect(self):
+                return super().disconnect()
+
+        with pool.lending():
+            pool.watch()
+            client = new_client(Device)
+            client.connect(session_mqtt_broker.host, session_mqtt_broker.port)
+            client.loop_start()
+            assert wait_until(lambda: client.is_connected)
+            client.publish("t")
+            pool.barrier()
+        assert [message.topic for message in pool.history.since(0)] == ["t"]
 
 
 class TestLending:
@@ -490,6 +591,44 @@ class TestMonitor:
         assert mqtt_monitor.messages == []
         mqtt_monitor.assert_none("before")
 
+    @pytest.mark.parametrize("number", range(10))
+    def test_misses_nothing_after_a_restart(
+        self, test_mqtt_broker, mqtt_client_factory, mqtt_monitor, number
+    ):
+        test_mqtt_broker.restart()
+        mqtt_client_factory().publish("alarm", qos=1).wait_for_publish(10)
+        with pytest.raises(pytest.fail.Exception, match="was to be published"):
+            mqtt_monitor.assert_none("alarm")
+
+    def test_tells_what_came_though_the_broker_is_stopped(
+        self, test_mqtt_broker, mqtt_client, mqtt_monitor
+    ):
+        mqtt_client.publish("before", qos=1)
+        mqtt_monitor.wait_for("before")
+        test_mqtt_broker.stop()
+        assert len(mqtt_monitor.wait_for("before")) == len(mqtt_monitor.messages) == 1
+
+    def test_waits_for_a_broker_that_is_started_meanwhile(
+        self, test_mqtt_broker, mqtt_client, mqtt_monitor
+    ):
+        mqtt_client.on_connect = lambda client, *_args: client.publish("online", qos=1)
+        test_mqtt_broker.stop()
+        starter = threading.Timer(0.1, test_mqtt_broker.start)
+        starter.start()
+        mqtt_monitor.wait_for("online", timeout=10)
+        starter.join()
+
+    def test_hears_of_what_comes_by_another_connection_than_it_began_with(self):
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            monitor, found = MQTTMonitor(pool), queue.SimpleQueue()
+            waiter = threading.Thread(target=lambda: found.put(monitor.wait_for("t", timeout=10)))
+            waiter.start()
+            broker.restart()
+            pool.barrier()
+            pool.acquire().publish("t")
+            assert found.get(timeout=5)
+            waiter.join()
+
     @pytest.mark.parametrize("malformed", ["", "a/#/b", "a#", "a+/b"])
     def test_refuses_a_malformed_filter(self, mqtt_monitor, malformed):
         with pytest.raises(ValueError, match="no MQTT topic filter"):
@@ -597,6 +736,46 @@ class TestCleanBroker:
         assert inbox.messages[0].payload == b"before"
         assert inbox.messages[0].properties.UserProperty == [("made", "before")]
         pool.restore_retained({})
+
+    def test_nor_do_those_stay_that_a_fixture_publishes_as_it_ends(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import pytest
+            from paho.mqtt.publish import single
+
+            @pytest.fixture
+            def device(test_mqtt_broker):
+                address = test_mqtt_broker.host, test_mqtt_broker.port
+                single("device/status", "online", 1, True, *address)
+                yield
+                single("device/status", "offline", 1, True, *address)
+
+            def test_one(device, mqtt_client): pass
+            def test_two(mqtt_monitor, shared_mqtt_pool):
+                assert shared_mqtt_pool.observer.know_retained() == {}
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+    @pytest.mark.parametrize("end", ["stop", "kill", "restart"])
+    def test_what_was_retained_before_comes_back_after(self, repository, end):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import pytest
+
+            @pytest.fixture(scope="module", autouse=True)
+            def kept(shared_mqtt_pool):
+                client = shared_mqtt_pool.acquire()
+                client.publish("kept", "x", 1, retain=True).wait_for_publish(10)
+
+            def test_one(test_mqtt_broker, mqtt_client): test_mqtt_broker.{end}()
+            def test_two(mqtt_client, shared_mqtt_pool):
+                assert set(shared_mqtt_pool.observer.know_retained()) == {{"kept"}}
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
 
     def test_topics_are_not_shared(self, repository):
         repository.write(
