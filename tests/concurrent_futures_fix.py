@@ -35,6 +35,7 @@ import functools
 import itertools
 import logging
 import multiprocessing
+import multiprocessing.pool
 import os
 import signal
 import sys
@@ -45,7 +46,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, TypeVar, Union
 
 import pytest
 
@@ -68,10 +69,11 @@ class WorkInterrupted(BaseException):
 class _Interrupt:
     """Ends one thread, which it wakes from whatever it waits for."""
 
-    def __init__(self, is_daemon: bool) -> None:
-        self.was_daemon = is_daemon
+    def __init__(self, thread: threading.Thread) -> None:
+        self.was_daemon = thread.daemon
         self.started_in = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
         self.requested = False
+        self._ident = 0
         self._waiting_on: threading.Condition | None = None
 
     def request(self) -> None:
@@ -80,7 +82,7 @@ class _Interrupt:
         condition = self._waiting_on
         if condition is not None and condition.acquire(timeout=GRACE):
             try:
-                condition.notify_all()
+                _wake_waiter(condition, self._ident)
             finally:
                 condition.release()
 
@@ -88,6 +90,7 @@ class _Interrupt:
         self, wait: Callable[..., bool], condition: threading.Condition, timeout: float | None
     ) -> bool:
         """Wait on *condition*, whose lock the thread holds, or be interrupted."""
+        self._ident = threading.get_ident()
         self._waiting_on = condition  # before the look at requested: none is missed so
         result = False
         try:
@@ -100,14 +103,33 @@ class _Interrupt:
         return result
 
 
+def _wake_waiter(condition: threading.Condition, ident: int) -> None:
+    """Wake one thread from its wait: others would believe that what they wait for has come."""
+    standing_in = sys._current_frames().get(ident)
+    for frame, _ in traceback.walk_stack(standing_in) if standing_in else ():
+        if frame.f_code is _WAIT and frame.f_locals.get("self") is condition:
+            waiter: Any = frame.f_locals.get("waiter")
+            if waiter in condition._waiters:  # else it has just been woken
+                condition._waiters.remove(waiter)
+                waiter.release()
+
+
+_WAIT = threading.Condition.wait.__code__
+
+
 class InterruptibleThreads:
     """While active, new threads are daemons and can be interrupted in a sleep or a wait.
 
     A wait is whatever waits on a ``threading.Condition`` at heart: events, queues, futures.
+
+    Args:
+        of_everybody: note what threads from before have started, too: a server's for its requests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, of_everybody: bool = True) -> None:
         self.is_noting = True  # of those that are started; False: they are somebody else's
+        self._of_everybody = of_everybody
+        self._strangers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._started: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._lock = threading.Lock()
 
@@ -118,6 +140,8 @@ class InterruptibleThreads:
             return [thread for thread in self._started if thread.is_alive()]
 
     def __enter__(self) -> InterruptibleThreads:
+        if not self._of_everybody:
+            self._strangers.update(set(threading.enumerate()) - {threading.current_thread()})
         _listening.append(self)
         if len(_listening) == 1:
             _patch.setattr(threading.Thread, "start", _around(threading.Thread.start))
@@ -130,30 +154,39 @@ class InterruptibleThreads:
         if not _listening:
             _patch.undo()
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it has begun, and has not ended."""
+        return self in _listening
+
     def note(self, thread: threading.Thread) -> None:
-        """Hear of a thread that was started."""
+        """Hear of a thread that this one starts."""
         with self._lock:
-            if self.is_noting:
+            if threading.current_thread() not in self._strangers:
                 self._started.add(thread)
+            else:
+                self._strangers.add(thread)
 
 
 # One wrapper however deep the blocks nest: a test's monkeypatch, undone after the inner block,
 # puts back what it found, which must be no wrapper that the inner block has taken away.
 _patch = pytest.MonkeyPatch()
 _listening: list[InterruptibleThreads] = []
-_Timer = threading.Timer
+_Timer = threading.Timer  # which tests may replace by a mock, as they may this
+_Event = threading.Event
 
 
 def _around(start: Callable[[threading.Thread], None]) -> Callable[..., None]:
     @functools.wraps(start)
     def start_interruptible(thread: threading.Thread) -> None:
-        if _interrupt_of(thread) is None and thread.ident is None:
-            interrupt = thread.__dict__[_INTERRUPT] = _Interrupt(thread.daemon)
+        noting = [threads for threads in tuple(_listening) if threads.is_noting]
+        if noting and _interrupt_of(thread) is None and thread.ident is None:
+            interrupt = thread.__dict__[_INTERRUPT] = _Interrupt(thread)
             thread.daemon = True
             run = functools.partial(_run_until_interrupted, thread.run, interrupt)
             thread.run = run  # type: ignore[method-assign]
         start(thread)
-        for threads in tuple(_listening):
+        for threads in noting:
             threads.note(thread)
 
     return start_interruptible
@@ -198,7 +231,7 @@ def _interruptible_sleep(sleep: Callable[[float], None]) -> Callable[[float], No
         if _interrupt_of(threading.current_thread()) is None or seconds <= 0:
             sleep(seconds)
         else:
-            threading.Event().wait(seconds)
+            _Event().wait(seconds)
 
     return interruptible_sleep
 
@@ -285,38 +318,71 @@ class SafeExecutor(Executor):
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
+Workers = Union[Executor, multiprocessing.pool.Pool]
+
+
+class _State:
+    """What is known of an executor or a pool; an attribute of it, as it may not be hashable."""
+
+    _ATTRIBUTE = "_state_of_concurrent_futures_fix"
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.is_retired = False
+
+    @classmethod
+    def of(cls, workers: Workers) -> _State:
+        """Return it; one that was made before the import comes before all others."""
+        return vars(workers).get(cls._ATTRIBUTE) or cls._note(workers, BEFORE_IMPORT)
+
+    @classmethod
+    def note(cls, workers: Workers) -> None:
+        """Number new workers."""
+        cls._note(workers, next(_serial_numbers))
+
+    @classmethod
+    def _note(cls, workers: Workers, number: int) -> _State:
+        state: _State = vars(workers).setdefault(cls._ATTRIBUTE, cls(number))
+        with _known_lock:
+            _known[id(workers)] = workers
+        return state
+
+
+BEFORE_IMPORT = -1
 _serial_numbers = itertools.count()
-_created_lock = threading.Lock()
-_created: weakref.WeakKeyDictionary[Executor, int] = weakref.WeakKeyDictionary()
-_retired: weakref.WeakSet[Executor] = weakref.WeakSet()
+_known_lock = threading.Lock()
+_known: weakref.WeakValueDictionary[int, Workers] = weakref.WeakValueDictionary()
 
 
-def _watch(executor_class: Any) -> None:
-    """Have each new executor of a class numbered, and refuse what comes after its retirement.
+def _watch(workers_class: Any) -> None:
+    """Have each new executor or pool of a class numbered, and refuse what comes too late.
 
     This begins with the import, since services make executors as their modules are imported.
     """
-    initialise, submit = executor_class.__init__, executor_class.submit
+    initialise, submit = workers_class.__init__, getattr(workers_class, "submit", None)
 
     @functools.wraps(initialise)
-    def initialise_and_number(self: Executor, *args: Any, **kwargs: Any) -> None:
+    def initialise_and_number(self: Workers, *args: Any, **kwargs: Any) -> None:
         initialise(self, *args, **kwargs)
-        with _created_lock:
-            _created[self] = next(_serial_numbers)
+        _State.note(self)
+
+    workers_class.__init__ = initialise_and_number
+    if submit is None:
+        return
 
     @functools.wraps(submit)
     def submit_in_time(self: Executor, fn: Callable[..., T], /, *args: Any, **kw: Any) -> Future[T]:
-        if self in _retired:
+        if _State.of(self).is_retired:
             return refusals.refuse(fn)
         result: Future[T] = submit(self, fn, *args, **kw)
         return result
 
-    executor_class.__init__ = initialise_and_number
-    executor_class.submit = submit_in_time
+    workers_class.submit = submit_in_time
 
 
 _watch(ThreadPoolExecutor)
 _watch(ProcessPoolExecutor)
+_watch(multiprocessing.pool.Pool)
 
 
 class ConcurrentFuturesFix:
@@ -332,23 +398,22 @@ class ConcurrentFuturesFix:
 
     def __init__(self, *, since_import: bool = False) -> None:
         self._is_whole_session = since_import
-        self._first_number = 0 if since_import else None
-        self.threads = InterruptibleThreads()
+        self._first_number = BEFORE_IMPORT
+        self.threads = InterruptibleThreads(of_everybody=since_import)
         self._processes_before: set[multiprocessing.process.BaseProcess] = set()
         self.stuck: list[str] = []
 
     def __enter__(self) -> ConcurrentFuturesFix:
         self._processes_before = set(multiprocessing.active_children())
-        if self._first_number is None:
+        if not self._is_whole_session:
             self._first_number = next(_serial_numbers)
         self.threads.__enter__()
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
-        first_number = self._first_number or 0
-        with _created_lock:
-            ours = [executor for executor, number in _created.items() if number >= first_number]
-        workers = [thread for executor in ours for thread in _retire(executor)]
+        if not self.threads.is_active:
+            return
+        workers = [thread for ours in self._workers(ours=True) for thread in _retire(ours)]
         stuck = end_threads(_unnamed(workers), wake=self.kill_processes)
         self._note_stuck(stuck, "its executor was shut down")
         if self._is_whole_session:
@@ -356,8 +421,20 @@ class ConcurrentFuturesFix:
             for thread in daemons:  # not worth a word
                 _wake_to_end(thread)
             self.end_non_daemons(self.threads.alive)
-            _join(daemons)
+            for thread in _join(daemons):
+                _forget_at_exit(thread)
         self.threads.__exit__()
+
+    def _workers(self, *, ours: bool) -> list[Workers]:
+        with _known_lock:
+            known = list(_known.values())
+        return [w for w in known if (_State.of(w).number >= self._first_number) is ours]
+
+    @property
+    def threads_left(self) -> list[threading.Thread]:
+        """The threads started inside the block that have not ended, but for workers of others."""
+        of_others = {t for workers in self._workers(ours=False) for t in _threads_of(workers)}
+        return [thread for thread in self.threads.alive if thread not in of_others]
 
     def end_non_daemons(self, threads: Iterable[threading.Thread]) -> None:
         """End those of *threads* that would keep Python alive, or did so before we had them."""
@@ -367,7 +444,8 @@ class ConcurrentFuturesFix:
 
     def kill_processes(self) -> None:
         """Kill the processes of ``multiprocessing`` that were started since the block began."""
-        for process in set(multiprocessing.active_children()) - self._processes_before:
+        of_others = {p for workers in self._workers(ours=False) for p in _processes_of(workers)}
+        for process in set(multiprocessing.active_children()) - self._processes_before - of_others:
             process.kill()
             process.join()
 
@@ -382,20 +460,48 @@ class ConcurrentFuturesFix:
             )
 
 
-def _retire(executor: Executor) -> list[threading.Thread]:
-    """Shut *executor* down for good and return its threads, which may take a moment to end."""
-    processes = dict(getattr(executor, "_processes", None) or {})
-    threads = list(getattr(executor, "_threads", ()))
-    manager = getattr(executor, "_executor_manager_thread", None)
-    _retired.add(executor)
+def _retire(workers: Workers) -> list[threading.Thread]:
+    """Shut *workers* down for good and return their threads, which may take a moment to end."""
+    _State.of(workers).is_retired = True
+    threads, processes = _threads_of(workers), _processes_of(workers)
+    if isinstance(workers, multiprocessing.pool.Pool):
+        _terminate(workers)
+        return threads
     # Past an override: a subclass may know an older signature, or wait.
-    base = ProcessPoolExecutor if isinstance(executor, ProcessPoolExecutor) else ThreadPoolExecutor
-    base.shutdown(executor, wait=False, cancel_futures=True)
-    for process in processes.values():
+    base = ProcessPoolExecutor if isinstance(workers, ProcessPoolExecutor) else ThreadPoolExecutor
+    base.shutdown(workers, wait=False, cancel_futures=True)
+    for process in processes:
         process.kill()
-    for process in processes.values():
+    for process in processes:
         process.join()
-    return [*threads, *([manager] if manager else [])]
+    return threads
+
+
+def _terminate(pool: multiprocessing.pool.Pool) -> None:
+    """Terminate *pool*; kill the workers only of one that waits for them to end."""
+    terminating = threading.Thread(target=pool.terminate, daemon=True)
+    terminating.start()
+    if _join([terminating]):
+        for process in _processes_of(pool):
+            process.kill()
+        _join([terminating])
+
+
+def _threads_of(workers: Any) -> list[threading.Thread]:
+    manager = getattr(workers, "_executor_manager_thread", None)
+    handlers = [getattr(workers, name, None) for name in _HANDLERS]
+    return [t for t in (*getattr(workers, "_threads", ()), manager, *handlers) if t is not None]
+
+
+_HANDLERS = ("_worker_handler", "_task_handler", "_result_handler")  # of multiprocessing.Pool
+
+
+def _processes_of(workers: Any) -> list[multiprocessing.process.BaseProcess]:
+    if isinstance(workers, multiprocessing.pool.ThreadPool):
+        return []  # it has threads in their place
+    if isinstance(workers, multiprocessing.pool.Pool):
+        return list(getattr(workers, "_pool", None) or ())
+    return list(dict(getattr(workers, "_processes", None) or {}).values())
 
 
 def end_threads(
@@ -441,8 +547,8 @@ _named: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 def _join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
     deadline = time.monotonic() + GRACE
     waited_for = [thread for thread in threads if thread is not threading.current_thread()]
-    for thread in waited_for:
-        thread.join(max(0.0, deadline - time.monotonic()))
+    for thread in waited_for:  # past an override, which may wait for something else
+        threading.Thread.join(thread, max(0.0, deadline - time.monotonic()))
     return [thread for thread in waited_for if thread.is_alive()]
 
 
@@ -486,7 +592,8 @@ def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None
 
 
 def _forget_at_exit(thread: threading.Thread) -> None:
-    """Keep Python from joining a stuck thread as it exits: an executor's, and one of before."""
+    """Keep Python, and what is registered to run at its exit, from joining a stuck thread."""
+    thread.join = _return_at_once  # type: ignore[method-assign]
     concurrent.futures.thread._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
     concurrent.futures.process._threads_wakeups.pop(thread, None)
     if not thread.daemon:
@@ -495,6 +602,10 @@ def _forget_at_exit(thread: threading.Thread) -> None:
             threading._shutdown_locks.discard(thread._tstate_lock)  # type: ignore[attr-defined]
         else:  # since Python 3.13, which has a list of its own
             threading._thread_shutdown = _join_non_daemons  # type: ignore[attr-defined]
+
+
+def _return_at_once(timeout: float | None = None) -> None:
+    pass
 
 
 def _join_non_daemons() -> None:
@@ -537,6 +648,13 @@ class _WholeRun:
             manager.unregister(self)
             self._early.threads.__exit__()
 
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Have the fixture set up before all others, and end what they leave after them."""
+        names: list[str] = getattr(item, "fixturenames", [])
+        if fix_concurrent_futures.__name__ in names:
+            names.remove(fix_concurrent_futures.__name__)
+            names.insert(0, fix_concurrent_futures.__name__)
+
     def leave_to_others(self) -> None:
         """Have what is started from here on ended by the fixture, or by who starts it."""
         self._early.threads.is_noting = False
@@ -578,11 +696,14 @@ class _WholeRun:
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
         _silence_late_threads()
+        told = len(self.session.stuck)
+        self.session.__exit__()  # where an interruption has kept the fixture from its end
         self._early.end_non_daemons([*self._threads_of_before, *self._early.threads.alive])
         self._early.threads.__exit__()
         terminalreporter = config.pluginmanager.get_plugin("terminalreporter")
         if terminalreporter is not None:
-            _print_sections(terminalreporter, {_STUCK: self._early.stuck})
+            stuck = [*self.session.stuck[told:], *self._early.stuck]
+            _print_sections(terminalreporter, {_STUCK: stuck})
 
 
 _STUCK = "threads that would not end"
@@ -670,13 +791,15 @@ def _exit_on_sigterm(_number: int, _frame: object) -> None:
     raise _Terminated("SIGTERM")
 
 
-def _let_sigterm_end_a_child() -> None:
+def _be_as_always_in_a_child() -> None:
     """Undo in a forked child what is meant for the test run alone."""
+    _listening.clear()
+    _patch.undo()
     if signal.getsignal(signal.SIGTERM) is _exit_on_sigterm:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-os.register_at_fork(after_in_child=_let_sigterm_end_a_child)
+os.register_at_fork(after_in_child=_be_as_always_in_a_child)
 
 
 _join_pytest()

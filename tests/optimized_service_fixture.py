@@ -28,8 +28,6 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import multiprocessing
-import multiprocessing.pool
 import os
 import subprocess
 import sys
@@ -99,6 +97,9 @@ SWITCH = "CAMERA_DETECTOR_FIXTURE"
 
 RUNNING_FLAGS = ("_running", "running")
 CLEANUP_METHODS = ("cleanup", "shutdown", "stop", "close")
+
+ROUNDS = 5
+"""Attempts to end its threads, each of which may start another as it ends; one as a rule."""
 
 SHORT_SLEEP = 0.001
 """Seconds that a sleep of the service takes while it is cleaned up."""
@@ -316,13 +317,18 @@ class ServiceUnderTest:
             _finished(getattr(self.service, cleanup)())
 
     def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
-        # A test that broke the broker has had the shared connection made anew meanwhile.
-        of_the_service = [t for t in fix.threads.alive if t is not pool.network_loop]
-        for thread in name_once(end_threads(of_the_service, wake=fix.kill_processes)):
-            self.leaks.append(
-                f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
-                f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
-            )
+        seen: set[threading.Thread] = set()
+        for _ in range(ROUNDS):
+            # A test that broke the broker has had the shared connection made anew meanwhile.
+            left = {t for t in fix.threads_left if t is not pool.network_loop} - seen
+            if not left:
+                return
+            for thread in name_once(end_threads(left, at_once=bool(seen), wake=fix.kill_processes)):
+                self.leaks.append(
+                    f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
+                    f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
+                )
+            seen |= left
 
 
 services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
@@ -401,15 +407,12 @@ def _raw_threads_as_others() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_programs_left() -> Iterator[None]:
-    """End what ``subprocess`` and pools of processes start inside the block, but for brokers."""
+    """End what ``subprocess`` starts inside the ``with`` block, but for brokers."""
     with pytest.MonkeyPatch.context() as patch:
         programs = _noted(subprocess.Popen, patch)
-        pools = _noted(multiprocessing.pool.Pool, patch)
         try:
             yield
         finally:
-            for pool in pools:
-                pool.terminate()
             for program in programs:
                 if program.poll() is None:
                     program.kill()
@@ -475,6 +478,8 @@ class _RunningFlag:
 # --- Background tasks -------------------------------------------------------------------------
 
 
+_Timer = threading.Timer  # a test may have a mock in its place
+
 _LIBRARIES = tuple(sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib"))
 """Where the code is that starts threads of its own: paho's network loop, an executor's worker."""
 
@@ -511,7 +516,7 @@ class BackgroundTasks:
 
     def _is_of_the_service(self, thread: threading.Thread) -> bool:
         code: Any = type(thread)
-        if isinstance(thread, threading.Timer):
+        if isinstance(thread, _Timer):
             code = thread.function
         elif code is threading.Thread:
             code = getattr(thread, "_target", None)

@@ -1377,7 +1377,7 @@ class SharedMQTTPool(ClientScope):
     def connecting(self, client: mqtt.Client, host: str, port: int) -> None:  # noqa: ARG002
         """Watch the broker before anybody publishes there, also after a restart."""
         if self._observer is not None and (host, port) == (self.endpoint.host, self.endpoint.port):
-            with contextlib.suppress(MQTTConnectionError):  # as the client will see
+            with contextlib.suppress(BrokerError):  # as the client will see; or we are closed
                 self.watch()
 
     def answered(self, client: mqtt.Client) -> None:
@@ -1411,9 +1411,10 @@ class SharedMQTTPool(ClientScope):
             self._loans.setdefault(client, _Loan(any_address))
 
     def _close_observer(self) -> None:
-        if self._observer is not None:
-            self._observer.close()
-            self._observer = None
+        with self._lock:  # a client may be about to have it made anew
+            if self._observer is not None:
+                self._observer.close()
+                self._observer = None
 
     def _require_open(self) -> None:
         if self._closed:

@@ -1,6 +1,9 @@
 import asyncio
 import contextlib
 import multiprocessing
+import os
+import queue
+import signal
 import sys
 import threading
 import time
@@ -31,6 +34,11 @@ def wait_for_ever():
 def spin_for_ever():
     while True:
         pass
+
+
+def ignore_sigterm():
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sleep_for_ever()
 
 
 def process_pool(workers=1):
@@ -174,6 +182,90 @@ class TestFix:
             thread.start()
             assert thread.daemon
             thread.join()
+
+    def test_an_interrupted_waiter_does_not_wake_others(self):
+        event, woken = threading.Event(), []
+        other = threading.Thread(target=lambda: woken.append(event.wait(10)))
+        other.start()
+        with ConcurrentFuturesFix() as fix:
+            thread = threading.Thread(target=event.wait)
+            thread.start()
+            assert end_threads([thread], at_once=True) == []
+            assert fix.threads.alive == []
+        assert other.is_alive()
+        event.set()
+        other.join()
+        assert woken == [True]
+
+    def test_workers_of_an_executor_of_before_are_left_alone(self):
+        with ThreadPoolExecutor(1) as before:
+            with ConcurrentFuturesFix() as fix:
+                worker = before.submit(threading.current_thread).result()
+                assert worker in fix.threads.alive
+                assert fix.threads_left == []
+            assert before.submit(threading.current_thread).result() is worker
+
+    @forking
+    def test_processes_of_an_executor_of_before_are_left_alone(self):
+        with process_pool() as before:
+            with ConcurrentFuturesFix():
+                pid = before.submit(os.getpid).result()
+            assert before.submit(os.getpid).result() == pid
+
+    def test_what_threads_of_before_start_is_theirs(self):
+        go_on, over, started = threading.Event(), threading.Event(), queue.SimpleQueue()
+
+        def serve():
+            go_on.wait(10)
+            handler = threading.Thread(target=over.wait, args=[10])
+            handler.start()
+            started.put(handler)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        with ConcurrentFuturesFix() as fix:
+            go_on.set()
+            handler = started.get(timeout=10)
+            assert fix.threads.alive == []
+        over.set()
+        handler.join()
+        server.join()
+
+    @forking
+    @pytest.mark.parametrize("task", [sleep_for_ever, ignore_sigterm])
+    def test_a_pool_of_processes_is_terminated(self, task):
+        with ConcurrentFuturesFix():
+            pool = multiprocessing.get_context("fork").Pool(2)
+            assert pool.apply(abs, [-1]) == 1
+            pool.apply_async(task)
+            pids = [process.pid for process in pool._pool]
+        assert all(ends(pid) for pid in pids)
+
+    def test_a_join_of_its_own_is_not_asked(self):
+        class Stoppable(threading.Thread):
+            def join(self):
+                raise AssertionError("asked")
+
+        with ConcurrentFuturesFix() as fix:
+            thread = Stoppable(target=wait_for_ever)
+            thread.start()
+            assert end_threads([thread], at_once=True) == []
+            assert fix.threads.alive == []
+
+    def test_a_stuck_thread_can_be_joined_all_the_same(self):
+        lock = threading.Lock()
+        with lock, ConcurrentFuturesFix():
+            thread = threading.Thread(target=lock.acquire)
+            thread.start()
+            assert end_threads([thread], at_once=True) == [thread]
+            thread.join()
+
+    def test_a_sleep_survives_mocks_of_what_it_is_made_of(self, monkeypatch):
+        with ConcurrentFuturesFix(), ThreadPoolExecutor(1) as executor:
+            executor.submit(abs, 1).result()
+            monkeypatch.setattr(threading, "Event", None)
+            monkeypatch.setattr(threading, "Timer", None)
+            executor.submit(time.sleep, 0.001).result(timeout=10)
 
     def test_an_executor_with_a_shutdown_of_its_own_is_shut_down_all_the_same(self):
         class Bounded(ThreadPoolExecutor):
@@ -445,6 +537,123 @@ class TestFixture:
         result = repository.run("-W", "error", "-p", "plugin", "-s")
         result.assert_outcomes(passed=1)
         result.stdout.fnmatch_lines(["ended: [[]True[]]"])
+
+    @pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+    def test_an_interrupted_teardown_ends_too(self, repository, number):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import signal, threading
+            from concurrent.futures import ThreadPoolExecutor
+            import pytest
+
+            executor, lock = ThreadPoolExecutor(1, "blocked"), threading.Lock()
+            lock.acquire()
+
+            @pytest.fixture(scope="session")
+            def server():
+                yield
+                signal.raise_signal(signal.{number})
+
+            def test(server): executor.submit(lock.acquire)
+            """,
+        )
+        result = repository.run()
+        assert result.ret == (2 if number == "SIGINT" else 143)
+        assert result.stderr.str() == ""
+        result.stdout.fnmatch_lines(["*would not end*", "blocked_0 runs on*"])
+
+    @pytest.mark.parametrize(
+        "leak",
+        [
+            "multiprocessing.get_context('fork').Pool(2).apply(int)",
+            "kept.append(multiprocessing.get_context('fork').Pool(2))",
+            "kept.append(multiprocessing.Queue()); kept[0].put(bytes(1_000_000))",
+            "executor.submit(lock.acquire); atexit.register(executor.shutdown)",
+        ],
+        ids=["pool", "kept pool", "full queue", "shutdown at exit"],
+    )
+    def test_what_python_waits_for_at_its_exit_cannot_keep_it(self, repository, leak):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import atexit, multiprocessing, threading
+            from concurrent.futures import ThreadPoolExecutor
+            import pytest
+
+            executor, lock, kept = ThreadPoolExecutor(1), threading.Lock(), []
+            lock.acquire()
+
+            @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+            @pytest.mark.filterwarnings("ignore:unclosed")
+            def test(): {leak}
+            """,
+        )
+        result = repository.run("-p", "no:unraisableexception")
+        result.assert_outcomes(passed=1)
+        assert result.ret == 0
+
+    def test_an_earlier_fixture_of_the_session_has_its_executor_to_the_end(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            from concurrent.futures import ThreadPoolExecutor
+            import pytest
+
+            @pytest.fixture(scope="session", autouse=True)
+            def a_reporter():
+                executor = ThreadPoolExecutor(1)
+                yield
+                assert executor.submit(int, "7").result() == 7
+
+            def test(): pass
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_threads_that_others_start_after_the_tests_are_theirs(self, repository, pytester):
+        repository.write(
+            "plugin.py",
+            """
+            import pathlib, threading
+
+            over = threading.Event()
+
+            def upload():
+                over.wait(0.3)
+                pathlib.Path("uploaded").touch()
+
+            def pytest_unconfigure(): threading.Thread(target=upload).start()
+            """,
+        )
+        repository.write("tests/test_it.py", "def test(): pass\n")
+        repository.run("-W", "error", "-p", "plugin").assert_outcomes(passed=1)
+        assert (pytester.path / "uploaded").exists()
+
+    def test_a_forked_child_has_its_threads_as_always(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import multiprocessing, threading, time
+            import pytest
+
+            def child(path):
+                def late():
+                    time.sleep(0.1)
+                    path.touch()
+                threading.Thread(target=late).start()
+
+            @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+            def test(tmp_path):
+                process = multiprocessing.get_context("fork").Process(
+                    target=child, args=[tmp_path / "done"]
+                )
+                process.start()
+                process.join()
+                assert (tmp_path / "done").exists()
+            """,
+        )
+        repository.run().assert_outcomes(passed=1)
 
     def test_a_thread_that_waits_for_a_process_is_not_named(self, repository):
         repository.write(
