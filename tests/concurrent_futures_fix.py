@@ -136,8 +136,9 @@ class InterruptibleThreads:
     @property
     def alive(self) -> list[threading.Thread]:
         """The threads that were noted as they started, and have not ended."""
+        begun = threading.enumerate()  # those included that are about to begin
         with self._lock:
-            return [thread for thread in self._started if thread.is_alive()]
+            return [thread for thread in begun if thread in self._started]
 
     def __enter__(self) -> InterruptibleThreads:
         if not self._of_everybody:
@@ -185,9 +186,9 @@ def _around(start: Callable[[threading.Thread], None]) -> Callable[..., None]:
             thread.daemon = True
             run = functools.partial(_run_until_interrupted, thread.run, interrupt)
             thread.run = run  # type: ignore[method-assign]
-        start(thread)
-        for threads in noting:
+        for threads in noting:  # beforehand: an interruption may keep us from returning
             threads.note(thread)
+        start(thread)
 
     return start_interruptible
 
@@ -413,9 +414,7 @@ class ConcurrentFuturesFix:
     def __exit__(self, *_exc_info: object) -> None:
         if not self.threads.is_active:
             return
-        workers = [thread for ours in self._workers(ours=True) for thread in _retire(ours)]
-        stuck = end_threads(_unnamed(workers), wake=self.kill_processes)
-        self._note_stuck(stuck, "its executor was shut down")
+        self.end_executors()
         if self._is_whole_session:
             daemons = [thread for thread in self.threads.alive if _was_daemon(thread)]
             for thread in daemons:  # not worth a word
@@ -424,6 +423,12 @@ class ConcurrentFuturesFix:
             for thread in _join(daemons):
                 _forget_at_exit(thread)
         self.threads.__exit__()
+
+    def end_executors(self) -> None:
+        """Shut down the executors and pools, and end their threads, as the block's end does."""
+        workers = [thread for ours in self._workers(ours=True) for thread in _retire(ours)]
+        stuck = end_threads(_unnamed(workers), wake=self.kill_processes)
+        self._note_stuck(stuck, "its executor was shut down")
 
     def _workers(self, *, ours: bool) -> list[Workers]:
         with _known_lock:
@@ -488,12 +493,15 @@ def _terminate(pool: multiprocessing.pool.Pool) -> None:
 
 
 def _threads_of(workers: Any) -> list[threading.Thread]:
-    manager = getattr(workers, "_executor_manager_thread", None)
-    handlers = [getattr(workers, name, None) for name in _HANDLERS]
-    return [t for t in (*getattr(workers, "_threads", ()), manager, *handlers) if t is not None]
+    feeder = getattr(getattr(workers, "_call_queue", None), "_thread", None)
+    helpers = [feeder, *(getattr(workers, name, None) for name in _HELPERS)]
+    return [t for t in (*getattr(workers, "_threads", ()), *helpers) if t is not None]
 
 
-_HANDLERS = ("_worker_handler", "_task_handler", "_result_handler")  # of multiprocessing.Pool
+_HELPERS = (
+    "_executor_manager_thread",  # of a ProcessPoolExecutor
+    *("_worker_handler", "_task_handler", "_result_handler"),  # of a multiprocessing.Pool
+)
 
 
 def _processes_of(workers: Any) -> list[multiprocessing.process.BaseProcess]:
@@ -547,8 +555,11 @@ _named: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 def _join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
     deadline = time.monotonic() + GRACE
     waited_for = [thread for thread in threads if thread is not threading.current_thread()]
-    for thread in waited_for:  # past an override, which may wait for something else
-        threading.Thread.join(thread, max(0.0, deadline - time.monotonic()))
+    for thread in waited_for:
+        remaining = max(0.0, deadline - time.monotonic())
+        if thread._started.wait(remaining):  # type: ignore[attr-defined]
+            # Past an override, which may wait for something else.
+            threading.Thread.join(thread, max(0.0, deadline - time.monotonic()))
     return [thread for thread in waited_for if thread.is_alive()]
 
 

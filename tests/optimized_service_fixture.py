@@ -246,8 +246,8 @@ class ServiceUnderTest:
             fix = ConcurrentFuturesFix()
             if not self.leaks_on_purpose:
                 life.callback(fix.kill_processes)
-                life.callback(self._end_threads, fix, pool)
                 life.enter_context(fix)
+                life.callback(self._end_threads, fix, pool)
                 life.enter_context(_raw_threads_as_others())
                 life.enter_context(_no_programs_left())  # before threads that wait for one
             lending = life.enter_context(pool.lending())
@@ -317,6 +317,7 @@ class ServiceUnderTest:
             _finished(getattr(self.service, cleanup)())
 
     def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
+        fix.end_executors()
         seen: set[threading.Thread] = set()
         for _ in range(ROUNDS):
             # A test that broke the broker has had the shared connection made anew meanwhile.

@@ -315,6 +315,88 @@ class TestService:
         result.assert_outcomes(passed=2)
         assert result.stderr.str() == ""
 
+    def test_what_is_older_than_the_service_goes_on(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    import http.client, http.server
+    from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+    import multiprocessing
+
+    threads = ThreadPoolExecutor(1)
+    processes = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+    event = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        def do_GET(self):
+            self.send_response(204)
+            self.end_headers()
+        def log_message(self, *args): pass
+
+    @pytest.fixture(scope="module")
+    def connection():
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            serving = threading.Thread(target=server.serve_forever)
+            serving.start()
+            connection = http.client.HTTPConnection(*server.server_address, timeout=10)
+            yield connection
+            connection.close()
+            server.shutdown()
+            serving.join()
+
+    @pytest.fixture(scope="module")
+    def waiter():
+        thread = threading.Thread(target=event.wait)
+        thread.start()
+        yield thread
+        event.set()
+        thread.join()
+
+    @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+    @pytest.mark.parametrize("number", range(3))
+    def test_it(connection, waiter, thermostat, number):
+        assert threads.submit(int, "7").result(10) == 7
+        assert processes.submit(int, "7").result(10) == 7
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b""
+        threading.Thread(target=event.wait).start()  # which is interrupted, but not the waiter
+        assert waiter.is_alive()
+
+    def test_the_waiter_was_not_woken(waiter): assert waiter.is_alive()
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=4)
+        result.stdout.no_fnmatch_line("*left behind*")
+
+    def test_a_timer_that_arms_another_as_it_ends_is_ended(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    began = threading.Event()
+
+    def tick():
+        try:
+            began.set()
+            time.sleep(60)
+        finally:
+            threading.Timer(0.01, tick).start()
+
+    def test_one(thermostat):
+        threading.Timer(0, tick).start()
+        assert began.wait(10)
+
+    def test_two():
+        began.clear()
+        assert not began.wait(0.1)
+        assert not [t for t in threading.enumerate() if isinstance(t, threading.Timer)]
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
     def test_threads_of_the_low_level_module_are_as_others(self, repository):
         repository.write(
             "tests/conftest.py",
