@@ -908,7 +908,7 @@ def is_a_test_broker(host: str, port: int) -> bool:
     """Say whether a broker that this process has started listens there."""
     hosts = ("localhost", "127.0.0.1", "::1")
     return any(
-        broker.port == port and (host == broker.host or host in hosts)
+        broker.port == port and (host == broker.host or host.lower() in hosts)
         for broker in tuple(_brokers)
         if broker.is_running()
     )

@@ -203,10 +203,8 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         self._patch = pytest.MonkeyPatch()
 
     def apply(self) -> None:
-        self._wrap_methods(mqtt, _RealClient)  # a test may have a mock in its place
-        current = sys.modules.get(PAHO_MODULE, mqtt)
-        if current is not mqtt:
-            self._wrap_methods(current, current.Client)
+        for client_class in _copies_of_client():
+            self._wrap_methods(client_class)
         sys.meta_path.insert(0, self)
 
     def undo(self) -> None:
@@ -229,17 +227,24 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
 
         def execute_and_wrap(module: types.ModuleType) -> None:
             execute(module)
-            self._wrap_methods(module, module.Client)
+            self._wrap_methods(module.Client)
 
         spec.loader.exec_module = execute_and_wrap  # type: ignore[method-assign]
         return spec
 
-    def _wrap_methods(self, module: types.ModuleType, client_class: type) -> None:
+    def _wrap_methods(self, client_class: Any) -> None:
+        module = client_class.__init__.__globals__  # which may be in sys.modules no more
         for name, around in _AROUND_METHODS.items():
             wrapped = _wrap(getattr(client_class, name), around)
             self._patch.setattr(client_class, name, wrapped)
-        self._patch.setattr(module, "time", _InterruptibleTime())
-        self._patch.setattr(module, "_socketpair_compat", _wake_up_pair)
+        self._patch.setitem(module, "time", _InterruptibleTime())
+        self._patch.setitem(module, "_socketpair_compat", _wake_up_pair)
+
+
+def _copies_of_client() -> list[type]:
+    """Return paho's Client, once for each time that somebody has imported it anew."""
+    name = (PAHO_MODULE, _RealClient.__name__)
+    return [c for c in object.__subclasses__() if (c.__module__, c.__name__) == name]
 
 
 def _wrap(method: Callable[..., Any], around: Callable[..., Any]) -> Callable[..., Any]:
@@ -375,6 +380,16 @@ _AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "publish": _around_publish,
     "_handle_connack": _around_connack,
 }
+
+
+def _means_a_test_broker(client: Any, host: str, port: int) -> bool:
+    """Say whether *client* wants a broker of the tests, though that may be down meanwhile."""
+    if is_a_test_broker(host, port):
+        vars(client)[_TEST_BROKER] = host, port
+    return bool(vars(client).get(_TEST_BROKER) == (host, port))
+
+
+_TEST_BROKER = "_mqtt_test_broker"
 
 
 def _raw_socket(client: Any) -> Any:
@@ -1367,7 +1382,7 @@ class SharedMQTTPool(ClientScope):
         """Connect a client on loan to our broker, unless it wants another one of the tests'."""
         loan = self._loans.get(client)
         elsewhere = (host, port) != (self.endpoint.host, self.endpoint.port)
-        if loan is None or (elsewhere and is_a_test_broker(host, port)):
+        if loan is None or (elsewhere and _means_a_test_broker(client, host, port)):
             return host, port
         if elsewhere and not loan.any_address and port not in DEFAULT_PORTS:
             return host, port
@@ -1721,7 +1736,7 @@ class _RedirectedClients(ClientScope):
 
     def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
         """Send *client* to the session's broker if it wants one of the ports."""
-        if port not in self._ports or is_a_test_broker(host, port):
+        if port not in self._ports or _means_a_test_broker(client, host, port):
             return host, port
         _admit(client, self._endpoint)
         return self._endpoint.host, self._endpoint.port

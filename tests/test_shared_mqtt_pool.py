@@ -867,6 +867,66 @@ class TestSuitesWithoutFixtures:
         )
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    @pytest.mark.parametrize("end", ["kill", "stop"])
+    def test_and_goes_on_to_mean_it_for_its_clients(self, repository, end):
+        repository.write(
+            "tests/test_it.py",
+            self.CLIENT
+            + f"""
+        import threading
+        from mqtt_test_broker import TestMQTTBroker
+
+        def test_it(session_mqtt_broker):
+            broker = TestMQTTBroker().start()
+            connected, refused = threading.Semaphore(0), threading.Event()
+            client = new_client()
+            client.on_connect = lambda *args: connected.release()
+            client.on_connect_fail = lambda *args: refused.set()
+            client.connect("LOCALHOST", broker.port)
+            client.loop_start()
+            assert connected.acquire(timeout=10)
+            broker.{end}()
+            assert refused.wait(10)
+            broker.start()
+            assert connected.acquire(timeout=10)
+            assert client.socket().getpeername()[1] == broker.port
+            client.disconnect()
+            client.loop_stop()
+            broker.stop()
+            """,
+        )
+        conftest = repository.tests / "conftest.py"
+        wiring = "\n@pytest.fixture(scope='session')\ndef redirected_mqtt_ports(): return ALL\n"
+        conftest.write_text(conftest.read_text() + wiring + "\nALL = range(65536)\n")
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_every_copy_of_paho_is_reached_whenever_it_was_imported(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import sys
+            from unittest.mock import MagicMock
+
+            copies = []
+            for _ in range(2):
+                del sys.modules["paho.mqtt.client"]
+                import paho.mqtt.client
+                copies.append(sys.modules["paho.mqtt.client"])
+            sys.modules["paho.mqtt.client"] = MagicMock()
+
+            def test_it(session_mqtt_broker):
+                for paho in copies:
+                    try:
+                        client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+                    except AttributeError:
+                        client = paho.Client()
+                    client.connect("localhost", 1883)
+                    assert client.socket().getpeername()[1] == session_mqtt_broker.port
+                    client.disconnect()
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_unittest_classes_with_a_hard_coded_broker(self, repository):
         repository.write(
             "tests/test_it.py",
