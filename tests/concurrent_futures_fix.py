@@ -635,8 +635,8 @@ class _WholeRun:
     """A plugin that sees to it that pytest's process ends, and says what would not.
 
     The fixture ends what is started once it is set up. What was started before, as modules were
-    imported or by an earlier fixture, is ended here and at the very end: until then, whoever has
-    started it may do so himself.
+    imported, is ended here and at the very end: until then, whoever has started it may do so
+    himself.
     """
 
     NAME = "concurrent-futures-fix"
