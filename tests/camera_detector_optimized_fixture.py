@@ -22,6 +22,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import inspect
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -138,7 +139,7 @@ def _class_in(candidate: object) -> type | None:
 def _globals_of_slow_fixture(request: pytest.FixtureRequest) -> Mapping[str, Any]:
     module = request.node.getparent(pytest.Module)
     slow = replaced_fixture(OVERRIDDEN, module) if module else None
-    return {} if slow is None else getattr(function_of(slow), "__globals__", {})
+    return {} if slow is None else getattr(inspect.unwrap(function_of(slow)), "__globals__", {})
 
 
 def _only_class(candidates: Sequence[type | None]) -> type | None:

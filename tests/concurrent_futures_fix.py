@@ -32,6 +32,7 @@ import concurrent.futures.thread
 import contextlib
 import ctypes
 import functools
+import inspect
 import itertools
 import logging
 import multiprocessing
@@ -114,7 +115,7 @@ def _wake_waiter(condition: threading.Condition, ident: int) -> None:
                 waiter.release()
 
 
-_WAIT = threading.Condition.wait.__code__
+_WAIT = inspect.unwrap(threading.Condition.wait).__code__  # there may be two copies of this module
 
 
 class InterruptibleThreads:
@@ -162,26 +163,33 @@ class InterruptibleThreads:
 
     def note(self, thread: threading.Thread) -> None:
         """Hear of a thread that this one starts."""
+        of_stranger = self.is_stranger(threading.current_thread())
         with self._lock:
-            if threading.current_thread() not in self._strangers:
-                self._started.add(thread)
-            else:
-                self._strangers.add(thread)
+            (self._strangers if of_stranger else self._started).add(thread)
+
+    def is_stranger(self, thread: threading.Thread | None) -> bool:
+        """Say whether a thread was there before the block, or was started by one that was."""
+        with self._lock:
+            return thread in self._strangers
 
 
 # One wrapper however deep the blocks nest: a test's monkeypatch, undone after the inner block,
 # puts back what it found, which must be no wrapper that the inner block has taken away.
 _patch = pytest.MonkeyPatch()
 _listening: list[InterruptibleThreads] = []
-_Timer = threading.Timer  # which tests may replace by a mock, as they may this
-_Event = threading.Event
+
+# Tests may replace these by mocks.
+_Thread, _Timer, _Event = threading.Thread, threading.Timer, threading.Event
 
 
 def _around(start: Callable[[threading.Thread], None]) -> Callable[..., None]:
     @functools.wraps(start)
     def start_interruptible(thread: threading.Thread) -> None:
+        if thread.ident is not None:
+            start(thread)  # which says that it cannot be started twice
+            return
         noting = [threads for threads in tuple(_listening) if threads.is_noting]
-        if noting and _interrupt_of(thread) is None and thread.ident is None:
+        if noting:
             interrupt = thread.__dict__[_INTERRUPT] = _Interrupt(thread)
             thread.daemon = True
             run = functools.partial(_run_until_interrupted, thread.run, interrupt)
@@ -329,6 +337,7 @@ class _State:
 
     def __init__(self, number: int) -> None:
         self.number = number
+        self.made_by = weakref.ref(threading.current_thread())
         self.is_retired = False
 
     @classmethod
@@ -414,15 +423,20 @@ class ConcurrentFuturesFix:
     def __exit__(self, *_exc_info: object) -> None:
         if not self.threads.is_active:
             return
-        self.end_executors()
-        if self._is_whole_session:
-            daemons = [thread for thread in self.threads.alive if _was_daemon(thread)]
-            for thread in daemons:  # not worth a word
-                _wake_to_end(thread)
-            self.end_non_daemons(self.threads.alive)
-            for thread in _join(daemons):
-                _forget_at_exit(thread)
-        self.threads.__exit__()
+        try:
+            self.end_executors()
+            if self._is_whole_session:
+                self._end_all_threads()
+        finally:
+            self.threads.__exit__()
+
+    def _end_all_threads(self) -> None:
+        daemons = [thread for thread in self.threads.alive if _was_daemon(thread)]
+        for thread in daemons:  # not worth a word
+            _wake_to_end(thread)
+        self.end_non_daemons(self.threads.alive)
+        for thread in _join(daemons):
+            _forget_at_exit(thread)
 
     def end_executors(self) -> None:
         """Shut down the executors and pools, and end their threads, as the block's end does."""
@@ -433,11 +447,14 @@ class ConcurrentFuturesFix:
     def _workers(self, *, ours: bool) -> list[Workers]:
         with _known_lock:
             known = list(_known.values())
-        return [w for w in known if (_State.of(w).number >= self._first_number) is ours]
+        return [workers for workers in known if self._owns(_State.of(workers)) is ours]
+
+    def _owns(self, state: _State) -> bool:
+        return state.number >= self._first_number and not self.threads.is_stranger(state.made_by())
 
     @property
     def threads_left(self) -> list[threading.Thread]:
-        """The threads started inside the block that have not ended, but for workers of others."""
+        """What the block's own threads have started and still runs, but for workers of others."""
         of_others = {t for workers in self._workers(ours=False) for t in _threads_of(workers)}
         return [thread for thread in self.threads.alive if thread not in of_others]
 
@@ -484,7 +501,7 @@ def _retire(workers: Workers) -> list[threading.Thread]:
 
 def _terminate(pool: multiprocessing.pool.Pool) -> None:
     """Terminate *pool*; kill the workers only of one that waits for them to end."""
-    terminating = threading.Thread(target=pool.terminate, daemon=True)
+    terminating = _Thread(target=pool.terminate, daemon=True)
     terminating.start()
     if _join([terminating]):
         for process in _processes_of(pool):
@@ -495,7 +512,9 @@ def _terminate(pool: multiprocessing.pool.Pool) -> None:
 def _threads_of(workers: Any) -> list[threading.Thread]:
     feeder = getattr(getattr(workers, "_call_queue", None), "_thread", None)
     helpers = [feeder, *(getattr(workers, name, None) for name in _HELPERS)]
-    return [t for t in (*getattr(workers, "_threads", ()), *helpers) if t is not None]
+    is_thread_pool = isinstance(workers, multiprocessing.pool.ThreadPool)
+    threads = workers._pool if is_thread_pool else getattr(workers, "_threads", ())
+    return [thread for thread in (*threads, *helpers) if isinstance(thread, _Thread)]
 
 
 _HELPERS = (
@@ -520,9 +539,10 @@ def end_threads(
 ) -> list[threading.Thread]:
     """Interrupt *threads*, after a moment's grace or *at_once*; return those that still run.
 
-    What only the caller can *wake* from the wait it is in, he wakes once it is interrupted.
-    An interruption reaches code that sleeps, waits, or runs Python, timers and event loops. It
-    does not reach a thread that is blocked for good in a bare lock or in a system call.
+    After the interruption *wake* is called, for what a thread waits for that only the caller can
+    end, such as a process. An interruption reaches code that sleeps, waits, or runs Python, timers
+    and event loops. It does not reach a thread that is blocked for good in a bare lock or in a
+    system call.
     """
     threads = list(threads)
     for thread in threads:
@@ -559,7 +579,7 @@ def _join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
         remaining = max(0.0, deadline - time.monotonic())
         if thread._started.wait(remaining):  # type: ignore[attr-defined]
             # Past an override, which may wait for something else.
-            threading.Thread.join(thread, max(0.0, deadline - time.monotonic()))
+            _Thread.join(thread, max(0.0, deadline - time.monotonic()))
     return [thread for thread in waited_for if thread.is_alive()]
 
 

@@ -34,7 +34,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import walk_stack
@@ -320,16 +320,19 @@ class ServiceUnderTest:
         fix.end_executors()
         seen: set[threading.Thread] = set()
         for _ in range(ROUNDS):
-            # A test that broke the broker has had the shared connection made anew meanwhile.
             left = {t for t in fix.threads_left if t is not pool.network_loop} - seen
             if not left:
                 return
-            for thread in name_once(end_threads(left, at_once=bool(seen), wake=fix.kill_processes)):
-                self.leaks.append(
-                    f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
-                    f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
-                )
+            self._name(end_threads(left, at_once=bool(seen), wake=fix.kill_processes))
             seen |= left
+        self._name(set(fix.threads_left) - {pool.network_loop})
+
+    def _name(self, stuck: Iterable[threading.Thread]) -> None:
+        for thread in name_once(stuck):
+            self.leaks.append(
+                f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
+                f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
+            )
 
 
 services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
@@ -392,12 +395,15 @@ def _stays_in_a_callback(client: Any) -> bool:
 
 @contextlib.contextmanager
 def _raw_threads_as_others() -> Iterator[None]:
-    """Have ``_thread.start_new_thread`` make a Thread, which can be held, ended and named."""
+    """Have ``_thread.start_new_thread`` make a Thread, which can be held, ended and named.
+
+    It does not reach who has imported the function itself before.
+    """
 
     def start_new_thread(
         function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
     ) -> int:
-        thread = threading.Thread(target=function, args=args, kwargs=kwargs, daemon=True)
+        thread = _Thread(target=function, args=args, kwargs=kwargs, daemon=True)
         thread.start()
         return thread.ident or 0  # it is held
 
@@ -479,7 +485,7 @@ class _RunningFlag:
 # --- Background tasks -------------------------------------------------------------------------
 
 
-_Timer = threading.Timer  # a test may have a mock in its place
+_Thread, _Timer = threading.Thread, threading.Timer  # a test may have mocks in their place
 
 _LIBRARIES = tuple(sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib"))
 """Where the code is that starts threads of its own: paho's network loop, an executor's worker."""
@@ -519,7 +525,7 @@ class BackgroundTasks:
         code: Any = type(thread)
         if isinstance(thread, _Timer):
             code = thread.function
-        elif code is threading.Thread:
+        elif code is _Thread:
             code = getattr(thread, "_target", None)
         while isinstance(code, functools.partial):
             code = code.func

@@ -90,6 +90,9 @@ CALLBACK_PATIENCE = 1.0
 LOOK_INTERVAL = 0.05
 """Seconds after which a barrier that is not back has its connection looked at."""
 
+RETRY_DELAY = 0.01
+"""Seconds after which the shared connection is tried again that has broken."""
+
 HISTORY_LENGTH = 100_000
 """Messages that the monitor keeps; of more it keeps the latest and says so."""
 
@@ -233,7 +236,8 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         return spec
 
     def _wrap_methods(self, client_class: Any) -> None:
-        module = client_class.__init__.__globals__  # which may be in sys.modules no more
+        # Those of a method that nobody wraps, of a module that may be in sys.modules no more.
+        module = client_class._reset_sockets.__globals__
         for name, around in _AROUND_METHODS.items():
             wrapped = _wrap(getattr(client_class, name), around)
             self._patch.setattr(client_class, name, wrapped)
@@ -281,7 +285,7 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
         client._host, client._port = given
     _send_at_once(client)
     if vars(client).get("reconnect") is _refuse_to_reconnect:  # its loan has ended meanwhile
-        client.disconnect()
+        _paho_class_of(client).disconnect(client)
     return result
 
 
@@ -502,6 +506,7 @@ def end_client(client: Any, timeout: float = TIMEOUT) -> None:
 
 def _cut_off(client: Any) -> None:
     """Take the connection from a client whose network loop is kept in a callback."""
+    _silence(client, _SOCKET_CALLBACKS)  # they would wait for the other callback
     raw = _raw_socket(client)
     if raw is not None:
         with contextlib.suppress(OSError):
@@ -663,11 +668,11 @@ class _History:
     def _is_too_much(self) -> bool:
         return len(self._messages) > HISTORY_LENGTH or self._size > HISTORY_SIZE
 
-    def since(self, position: int) -> list[MQTTMessage]:
-        """Return the messages from *position* on, as far as they were kept."""
+    def since(self, position: int) -> tuple[list[MQTTMessage], int]:
+        """Return the messages from *position* on, as far as they were kept, and where they end."""
         with self._changed:
             latest = itertools.islice(reversed(self._messages), self.position - position)
-            return list(latest)[::-1]
+            return list(latest)[::-1], self.position
 
     def dropped_since(self, position: int) -> int:
         """Return how many messages from *position* on were not kept."""
@@ -742,7 +747,7 @@ class _Observer:
         self._client.on_disconnect = self._on_disconnect
         self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message  # type: ignore[assignment]
-        self._client.reconnect_delay_set(min_delay=0.01, max_delay=0.1)  # type: ignore[arg-type]
+        self._client.reconnect_delay_set(RETRY_DELAY, RETRY_DELAY)  # type: ignore[arg-type]
 
     def connect(self) -> None:
         """Connect and learn what is retained.
@@ -784,6 +789,25 @@ class _Observer:
     def is_connected(self) -> bool:
         """Say whether the broker has granted our subscription on a connection that is open."""
         return self._subscribed and _is_open(self._client)
+
+    def await_connection(self) -> None:
+        """Return when there is a connection: one that broke, its network loop makes anew.
+
+        Raises:
+            MQTTConnectionError: nobody is there, or lets us in.
+        """
+        deadline = _monotonic() + TIMEOUT
+        while not self.is_connected():
+            try:
+                socket.create_connection(
+                    (self._endpoint.host, self._endpoint.port), TIMEOUT
+                ).close()
+            except OSError as error:
+                raise self._failure(error) from None
+            if _monotonic() > deadline:
+                raise self._failure(self._refusal or f"no subscription within {TIMEOUT:g} s")
+            with self._changed:
+                self._changed.wait(RETRY_DELAY)
 
     def _on_connect(
         self, _client: mqtt.Client, _userdata: Any, _flags: Any, reason: Any, *_args: Any
@@ -899,7 +923,8 @@ class _Observer:
                 senders = {t: c for t, c in senders.items() if c is not self._client}
                 senders[self._send_barrier(self._client)] = self._client
             if _monotonic() > deadline or self._broker_died():
-                raise self._failure(self._why_no_barrier(senders.values()))
+                missing = [client for t, client in senders.items() if t not in self._barriers]
+                raise self._failure(self._why_no_barrier(missing))
 
     def _why_no_barrier(self, senders: Iterable[Any]) -> str:
         reason = f"a barrier did not come back within {TIMEOUT:g} s"
@@ -1139,7 +1164,7 @@ class SharedMQTTPool(ClientScope):
         self.start_of_test: int | None = None
         self.history = _History()
         self._observer: _Observer | None = None
-        self._protocol: Any = mqtt.MQTTv5
+        self._connecting = threading.Lock()  # not the other, which callbacks of clients wait for
         self.broker_died: Callable[[], bool] = lambda: False
         self._life = contextlib.ExitStack()
         self._life.enter_context(self.active())
@@ -1160,35 +1185,33 @@ class SharedMQTTPool(ClientScope):
 
     @property
     def observer(self) -> _Observer:
-        """The shared connection; made where there is none, made anew where it broke."""
-        with self._lock:
-            self._require_open()
-            if self._observer is None or not self._observer.is_connected():
-                self._observer = self._new_observer(self._observer)
-            return self._observer
+        """The shared connection, which is made where there is none."""
+        return self.watch()
 
-    def watch(self) -> None:
-        """See to it that the history has everything that is published from here on.
+    def watch(self) -> _Observer:
+        """Return the shared connection once it sees what is published from here on.
 
         Raises:
-            MQTTConnectionError: the broker does not let us in.
+            MQTTConnectionError: the broker is not there, or does not let us in.
         """
-        _ = self.observer
+        with self._connecting:
+            self._require_open()
+            if self._observer is None:
+                self._observer = self._new_observer(mqtt.MQTTv5)
+        self._observer.await_connection()
+        return self._observer
 
     @property
     def network_loop(self) -> threading.Thread | None:
-        """The thread of the shared connection, which may be made anew at any time."""
+        """The thread of the shared connection."""
         return self._observer.network_loop if self._observer else None
 
-    def _new_observer(self, predecessor: _Observer | None) -> _Observer:
-        observer = _Observer(self.endpoint, self._protocol, self.history, self.broker_died)
-        if predecessor is not None:
-            predecessor.close()
+    def _new_observer(self, protocol: Any) -> _Observer:
+        observer = _Observer(self.endpoint, protocol, self.history, self.broker_died)
         try:
             observer.connect()
         except _UnsupportedProtocolError:
-            self._protocol = mqtt.MQTTv311
-            return self._new_observer(predecessor)
+            return self._new_observer(mqtt.MQTTv311)
         return observer
 
     def acquire(self, **options: Any) -> mqtt.Client:
@@ -1249,7 +1272,7 @@ class SharedMQTTPool(ClientScope):
         return any(
             client._client_id == client_id.encode()
             and _is_open(client)
-            and (client in self._loans or self.observer.shares_broker_with(client))
+            and (client in self._loans or self._shares_broker_with(client))
             for client in clients
         )
 
@@ -1352,7 +1375,12 @@ class SharedMQTTPool(ClientScope):
         """Say whether a client is connected to our broker; one that is kept in a callback waits."""
         if not is_connected(client) or client in self._loans:
             return is_connected(client)
-        return not _is_in_callback(client) and self.observer.shares_broker_with(client)
+        return not _is_in_callback(client) and self._shares_broker_with(client)
+
+    def _shares_broker_with(self, client: Any) -> bool:
+        if self._observer is None and not self._closed:
+            self.watch()
+        return self._observer is not None and self._observer.shares_broker_with(client)
 
     def _await_acknowledgements(self, client: Any) -> None:
         """Wait for QoS 1 and 2 messages: paho sends 20 of them ahead and queues the others."""
@@ -1392,8 +1420,8 @@ class SharedMQTTPool(ClientScope):
     def connecting(self, client: mqtt.Client, host: str, port: int) -> None:  # noqa: ARG002
         """Watch the broker before anybody publishes there, also after a restart."""
         if self._observer is not None and (host, port) == (self.endpoint.host, self.endpoint.port):
-            with contextlib.suppress(BrokerError):  # as the client will see; or we are closed
-                self.watch()
+            with contextlib.suppress(MQTTConnectionError):  # as the client will see
+                self._observer.await_connection()
 
     def answered(self, client: mqtt.Client) -> None:
         """Note that a client on loan is connected, or refused."""
@@ -1426,10 +1454,9 @@ class SharedMQTTPool(ClientScope):
             self._loans.setdefault(client, _Loan(any_address))
 
     def _close_observer(self) -> None:
-        with self._lock:  # a client may be about to have it made anew
+        with self._connecting:
             if self._observer is not None:
                 self._observer.close()
-                self._observer = None
 
     def _require_open(self) -> None:
         if self._closed:
@@ -1515,7 +1542,7 @@ class MQTTMonitor:
     @property
     def messages(self) -> list[MQTTMessage]:
         """What has arrived so far, in order; the latest, where it was too much to keep."""
-        return self._history.since(self._start)
+        return self._history.since(self._start)[0]
 
     @property
     def dropped(self) -> int:
@@ -1554,8 +1581,7 @@ class MQTTMonitor:
         found: list[MQTTMessage] = []
         position = self._start
         while True:
-            new = self._history.since(position)
-            position += len(new) + self._history.dropped_since(position)
+            new, position = self._history.since(position)
             found += [m for m in new if _matches(m, topic_filter, where)]
             if len(found) >= count:
                 return found

@@ -8,6 +8,8 @@ import sys
 import threading
 import time
 from concurrent.futures import CancelledError, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from multiprocessing.pool import ThreadPool
+from unittest.mock import Mock
 
 import pytest
 from concurrent_futures_fix import (
@@ -240,6 +242,46 @@ class TestFix:
             pool.apply_async(task)
             pids = [process.pid for process in pool._pool]
         assert all(ends(pid) for pid in pids)
+
+    def test_workers_of_a_pool_of_threads_are_ended(self):
+        with ConcurrentFuturesFix() as fix:
+            pool = ThreadPool(1)
+            pool.apply_async(sleep_for_ever)
+            [worker] = pool._pool
+        assert not worker.is_alive()
+        assert fix.stuck == []
+
+    def test_what_threads_of_before_make_is_theirs(self):
+        go_on, executors = threading.Event(), queue.SimpleQueue()
+
+        def serve():
+            go_on.wait(10)
+            executors.put(ThreadPoolExecutor(1))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        with ConcurrentFuturesFix():
+            go_on.set()
+            executor = executors.get(timeout=10)
+        with executor:
+            assert executor.submit(abs, -1).result() == 1
+        server.join()
+
+    def test_a_thread_of_before_that_is_started_again_is_none_of_ours(self):
+        thread = threading.Thread(target=int)
+        thread.start()
+        with ConcurrentFuturesFix() as fix, pytest.raises(RuntimeError, match="only be started"):
+            thread.start()
+        thread.join()
+        assert fix.threads.alive == []
+
+    def test_a_mock_in_the_place_of_all_threads_does_not_disturb(self, monkeypatch):
+        with ConcurrentFuturesFix() as fix:
+            thread = threading.Thread(target=time.sleep, args=[0.05])
+            thread.start()
+            monkeypatch.setattr(threading, "Thread", Mock())
+            assert end_threads(fix.threads.alive) == []
+        monkeypatch.undo()
 
     def test_a_join_of_its_own_is_not_asked(self):
         class Stoppable(threading.Thread):

@@ -397,6 +397,28 @@ class TestService:
         )
         repository.run("-W", "error").assert_outcomes(passed=2)
 
+    def test_one_that_always_has_a_successor_is_named(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    over = threading.Event()
+
+    def work():
+        try:
+            while not over.is_set(): time.sleep(0.001)
+        finally:
+            if not over.is_set():
+                threading.Thread(target=work, name="successor").start()
+
+    def test_one(thermostat): threading.Thread(target=work, name="first").start()
+    def test_two(): over.set()
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=2)
+        result.stdout.fnmatch_lines(["tests/test_it.py::test_one: thread successor runs on.*"])
+
     def test_threads_of_the_low_level_module_are_as_others(self, repository):
         repository.write(
             "tests/conftest.py",

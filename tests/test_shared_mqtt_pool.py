@@ -19,6 +19,7 @@ from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.publish import single
 from shared_mqtt_pool import (
     ClientScope,
     MQTTConnectionError,
@@ -301,7 +302,7 @@ class TestPool:
             client = pool.acquire()
             client.publish("after", qos=1).wait_for_publish(10)
             pool.barrier()
-            assert [m.topic for m in pool.history.since(0)] == ["after"]
+            assert [m.topic for m in pool.history.since(0)[0]] == ["after"]
 
     def test_a_restart_in_the_middle_of_a_barrier_is_survived(self):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
@@ -337,20 +338,31 @@ class TestPool:
                 with pytest.raises(MQTTConnectionError, match="the broker has ended"):
                     barrier.result()
 
-    def test_a_monitor_goes_on_where_the_shared_connection_is_replaced(self):
+    def test_a_monitor_goes_on_after_an_outage_in_which_others_tried_to_connect(self):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
-            monitor, first = MQTTMonitor(pool), pool.observer
-            client = pool.acquire()
+            monitor, client = MQTTMonitor(pool), pool.acquire()
             client.publish("before", qos=1)
             monitor.clear()
-            first._client.reconnect_delay_set(30, 30)
             broker.stop()
-            assert wait_until(lambda: not first.is_connected())
+            with pytest.raises(ConnectionRefusedError):
+                client.reconnect()
             broker.start()
             pool.barrier()
-            pool.acquire().publish("after", qos=1)
-            monitor.wait_for("after")
-            assert pool.observer is not first
+            single("after", qos=1, hostname=broker.host, port=broker.port)
+            assert [message.topic for message in monitor.wait_for("#")] == ["after"]
+
+    def test_a_client_that_waits_for_the_pool_keeps_nobody_else(self, monkeypatch):
+        monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 1)
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            pool.watch()
+            broker.stop()
+            with socket.create_server((broker.host, broker.port)) as silent:
+                with ThreadPoolExecutor(1) as executor:
+                    connecting = executor.submit(paho_client().connect, *silent.getsockname())
+                    silent.accept()[0].close()  # somebody is there, but does not answer
+                    paho_client().publish("t")
+                    assert not connecting.done()
+                assert connecting.result() == mqtt.MQTT_ERR_SUCCESS
 
     def test_takes_back_a_client_that_has_much_left_to_send(self, pool):
         pool.barrier()
@@ -359,7 +371,7 @@ class TestPool:
         client.publish("large", bytes(20_000_000))
         pool.release(client)
         pool.barrier()
-        assert [m.topic for m in pool.history.since(0)] == ["large"]
+        assert [m.topic for m in pool.history.since(0)[0]] == ["large"]
 
     def test_takes_back_a_client_whose_event_loop_is_closed(self, session_mqtt_broker, pool):
         pool.watch()
@@ -369,7 +381,7 @@ class TestPool:
             asyncio.run(_connect_by_event_loop(client, session_mqtt_broker))
             pool.barrier()
         pool.barrier()
-        assert [message.topic for message in pool.history.since(0)] == ["hello"]
+        assert [message.topic for message in pool.history.since(0)[0]] == ["hello"]
         assert client.socket() is None
 
     def test_gives_barriers_though_the_event_loop_of_an_outsider_is_closed(
@@ -393,6 +405,7 @@ class TestPool:
             client = paho_client(client_id="kept", clean_session=False)
             client.will_set("will", "lost")
             client.on_message = lambda *_args: (in_callback.set(), go_on.wait(10))
+            client.on_socket_close = lambda *_args: None
             client.connect(session_mqtt_broker.host, session_mqtt_broker.port)
             client.loop_start()
             subscribe(client, "t")
@@ -406,7 +419,7 @@ class TestPool:
         with connected(session_mqtt_broker, client_id="kept", clean_session=False) as again:
             assert not again.session_present
         pool.barrier()
-        assert [message.topic for message in pool.history.since(0)] == ["t"]
+        assert [message.topic for message in pool.history.since(0)[0]] == ["t"]
         go_on.set()
         network_loop.join(10)
         assert not network_loop.is_alive()
@@ -429,7 +442,7 @@ class TestPool:
             assert wait_until(lambda: client.is_connected)
             client.publish("t")
             pool.barrier()
-        assert [message.topic for message in pool.history.since(0)] == ["t"]
+        assert [message.topic for message in pool.history.since(0)[0]] == ["t"]
 
 
 class TestLending:
@@ -923,6 +936,30 @@ class TestSuitesWithoutFixtures:
                     client.connect("localhost", 1883)
                     assert client.socket().getpeername()[1] == session_mqtt_broker.port
                     client.disconnect()
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+    def test_one_whose_constructor_somebody_has_wrapped_is_reached_too(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import time
+            import paho.mqtt.client as mqtt
+
+            initialise, module_of_time = mqtt.Client.__init__, time
+            def with_defaults(self, *args, **kwargs):
+                if hasattr(mqtt, "CallbackAPIVersion"):
+                    args = (mqtt.CallbackAPIVersion.VERSION2, *args)
+                initialise(self, *args, **kwargs)
+            mqtt.Client.__init__ = with_defaults
+
+            def test_it(session_mqtt_broker):
+                assert time is module_of_time is not mqtt.time
+                client = mqtt.Client()
+                client.connect("localhost", 1883)
+                assert client.socket().getpeername()[1] == session_mqtt_broker.port
+                client.disconnect()
             """,
         )
         repository.run("-W", "error").assert_outcomes(passed=1)
