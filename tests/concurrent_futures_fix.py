@@ -47,6 +47,7 @@ import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from types import FrameType
 from typing import Any, Callable, TypeVar, Union
 
 import pytest
@@ -106,13 +107,20 @@ class _Interrupt:
 
 def _wake_waiter(condition: threading.Condition, ident: int) -> None:
     """Wake one thread from its wait: others would believe that what they wait for has come."""
-    standing_in = sys._current_frames().get(ident)
-    for frame, _ in traceback.walk_stack(standing_in) if standing_in else ():
+    for frame in _frames_of(ident):
         if frame.f_code is _WAIT and frame.f_locals.get("self") is condition:
             waiter: Any = frame.f_locals.get("waiter")
             if waiter in condition._waiters:  # else it has just been woken
                 condition._waiters.remove(waiter)
                 waiter.release()
+
+
+def _frames_of(ident: int) -> Iterator[FrameType]:
+    """Give the frames in which a thread stands, the innermost first; none where it has ended."""
+    frame = sys._current_frames().get(ident)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 _WAIT = inspect.unwrap(threading.Condition.wait).__code__  # there may be two copies of this module
@@ -613,8 +621,7 @@ def _wake_to_end(thread: threading.Thread) -> None:
 
 
 def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
-    standing_in = sys._current_frames().get(thread.ident or 0)
-    for frame, _ in traceback.walk_stack(standing_in) if standing_in else ():
+    for frame in _frames_of(thread.ident or 0):
         if frame.f_code.co_name == "run_forever":
             candidate = frame.f_locals.get("self")
             if isinstance(candidate, asyncio.AbstractEventLoop):

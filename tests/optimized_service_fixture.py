@@ -320,7 +320,7 @@ class ServiceUnderTest:
         fix.end_executors()
         seen: set[threading.Thread] = set()
         for _ in range(ROUNDS):
-            left = {t for t in fix.threads_left if t is not pool.network_loop} - seen
+            left = set(fix.threads_left) - {pool.network_loop} - seen
             if not left:
                 return
             self._name(end_threads(left, at_once=bool(seen), wake=fix.kill_processes))

@@ -47,6 +47,12 @@ def process_pool(workers=1):
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork"))
 
 
+def assert_green_and_silent(result, passed):
+    result.assert_outcomes(passed=passed)
+    assert result.ret == 0
+    assert result.stderr.str() == ""
+
+
 # Forking is what these tests are about; Python 3.12 warns of it where there are threads.
 forking = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -432,9 +438,7 @@ class TestFixture:
             """,
         )
         result = repository.run("-W", "error")
-        result.assert_outcomes(passed=5)
-        assert result.ret == 0
-        assert result.stderr.str() == ""
+        assert_green_and_silent(result, passed=5)
         result.stdout.fnmatch_lines(
             ["*late submissions*", "* x int, submitted at *", "*would not end*", "*_0 runs on*"]
         )
@@ -452,9 +456,7 @@ class TestFixture:
         in_module = start if place == "module" else ""
         repository.write("tests/test_it.py", f"{imports}{hang}{in_module}\ndef test(): pass\n")
         result = repository.run("-W", "error")
-        result.assert_outcomes(passed=1)
-        assert result.ret == 0
-        assert result.stderr.str() == ""
+        assert_green_and_silent(result, passed=1)
         result.stdout.no_fnmatch_line("*would not end*")
 
     @pytest.mark.parametrize(
@@ -481,9 +483,7 @@ class TestFixture:
         repository.write("tests/conftest.py", wiring)
         repository.write("tests/test_it.py", "def test(): pass\n")
         result = repository.run("-W", "error", *options)
-        result.assert_outcomes(passed=1)
-        assert result.ret == 0
-        assert result.stderr.str() == ""
+        assert_green_and_silent(result, passed=1)
         if named:
             result.stdout.fnmatch_lines(["*would not end*", "early runs on after the last test*"])
         else:
@@ -551,9 +551,7 @@ class TestFixture:
         )
         repository.write("tests/test_it.py", test)
         result = repository.run("-W", "error")
-        result.assert_outcomes(passed=1)
-        assert result.ret == 0
-        assert result.stderr.str() == ""
+        assert_green_and_silent(result, passed=1)
 
     def test_a_plugin_gets_to_end_the_thread_that_it_has_started(self, repository):
         repository.write(
@@ -728,9 +726,7 @@ class TestFixture:
             """,
         )
         result = repository.run()
-        result.assert_outcomes(passed=2)
-        assert result.ret == 0
-        assert result.stderr.str() == ""
+        assert_green_and_silent(result, passed=2)
         result.stdout.no_fnmatch_line("*would not end*")
 
     @pytest.mark.parametrize(
@@ -767,9 +763,7 @@ class TestFixture:
             """,
         )
         result = repository.run("-W", "error")
-        result.assert_outcomes(passed=1)
-        assert result.ret == 0
-        assert result.stderr.str() == ""
+        assert_green_and_silent(result, passed=1)
 
     def test_sigterm_is_no_exception_that_a_test_may_suppress(self, repository):
         repository.write(
