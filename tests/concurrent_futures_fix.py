@@ -447,9 +447,10 @@ class ConcurrentFuturesFix:
             _forget_at_exit(thread)
 
     def end_executors(self) -> None:
-        """Shut down the executors and pools, and end their threads, as the block's end does."""
+        """Shut down the executors and pools, and end what they run, as the block's end does."""
         workers = [thread for ours in self._workers(ours=True) for thread in _retire(ours)]
         stuck = end_threads(_unnamed(workers), wake=self.kill_processes)
+        self.kill_processes()
         self._note_stuck(stuck, "its executor was shut down")
 
     def _workers(self, *, ours: bool) -> list[Workers]:
@@ -474,8 +475,11 @@ class ConcurrentFuturesFix:
 
     def kill_processes(self) -> None:
         """Kill the processes of ``multiprocessing`` that were started since the block began."""
+        started = set(multiprocessing.active_children()) - self._processes_before
+        if not started:
+            return
         of_others = {p for workers in self._workers(ours=False) for p in _processes_of(workers)}
-        for process in set(multiprocessing.active_children()) - self._processes_before - of_others:
+        for process in started - of_others:
             process.kill()
             process.join()
 
@@ -493,6 +497,8 @@ class ConcurrentFuturesFix:
 def _retire(workers: Workers) -> list[threading.Thread]:
     """Shut *workers* down for good and return their threads, which may take a moment to end."""
     _State.of(workers).is_retired = True
+    with _known_lock:
+        _known.pop(id(workers), None)
     threads, processes = _threads_of(workers), _processes_of(workers)
     if isinstance(workers, multiprocessing.pool.Pool):
         _terminate(workers)
@@ -559,7 +565,8 @@ def end_threads(
     alive = threads if at_once else _join(threads)
     for thread in alive:
         _interrupt(thread)
-    wake()
+    if alive:
+        wake()
     alive = _join(alive)
     for thread in alive:
         _forget_at_exit(thread)

@@ -245,7 +245,6 @@ class ServiceUnderTest:
             life.enter_context(_environment_for(pool.endpoint))
             fix = ConcurrentFuturesFix()
             if not self.leaks_on_purpose:
-                life.callback(fix.kill_processes)
                 life.enter_context(fix)
                 life.callback(self._end_threads, fix, pool)
                 life.enter_context(_raw_threads_as_others())

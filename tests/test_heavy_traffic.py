@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import queue
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -93,6 +95,36 @@ def test_payloads_of_megabytes_go_there_and_back(pool: SharedMQTTPool) -> None:
     assert len(pool.observer.know_retained()) == 3
     pool.restore_retained({})
     assert pool.observer.know_retained() == {}
+
+
+def test_threads_that_send_on_the_shared_connection_do_not_mix(
+    broker: TestMQTTBroker, pool: SharedMQTTPool
+) -> None:
+    client = pool.acquire()
+    large = os.urandom(16 * MEGABYTE)
+    client.publish("large", large, 1, retain=True).wait_for_publish(60)
+    pool.barrier()
+    before = pool.observer.know_retained()
+    client.publish("large", b"small", 1, retain=True).wait_for_publish(60)
+
+    def send() -> None:
+        for _ in range(100):
+            pool.observer.barrier()
+
+    broker.pause()  # so that each finds a connection that takes no more
+    restoring = threading.Thread(target=pool.restore_retained, args=(before,))
+    sending = [threading.Thread(target=send) for _ in range(8)]
+    for thread in (restoring, *sending):
+        thread.start()
+    broker.resume()
+    for thread in (restoring, *sending):
+        thread.join(60)
+        assert not thread.is_alive()
+
+    arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    client.on_message = lambda _client, _userdata, message: arrived.put(message.payload)
+    client.subscribe("#")
+    assert arrived.get(timeout=60) == large
 
 
 def test_the_monitor_keeps_so_many_bytes_and_no_more(
