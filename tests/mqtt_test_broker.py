@@ -47,6 +47,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -1765,6 +1766,7 @@ def register_with_pytest(module_name: str) -> None:
     same name in the conftest.py does not replace ours. It is what ``pytest_plugins`` does,
     which pytest allows in the top-most conftest.py only. Does nothing outside pytest.
     """
+    _keep_hooks_from_star_import(sys.modules[module_name])
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
@@ -1774,6 +1776,12 @@ def register_with_pytest(module_name: str) -> None:
             if frame.f_locals.get("modname") != module_name:
                 _register_once(manager, module_name)
             return
+
+
+def _keep_hooks_from_star_import(module: types.ModuleType) -> None:
+    """Have ``import *`` in a conftest.py bring fixtures, but no hook, which would run twice."""
+    names = [name for name in vars(module) if not name.startswith(("_", "pytest_"))]
+    vars(module)["__all__"] = names
 
 
 def _register_once(manager: pytest.PytestPluginManager, module_name: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from helpers.drop_in import SLOW_FIXTURE, Repository
+from helpers.drop_in import ALL_MODULES, SLOW_FIXTURE, Repository, few_plugins  # noqa: F401
 from helpers.processes import processes_with, wait_until
 
 MIGRATE = Path(__file__).resolve().parent.parent / "scripts" / "migrate.py"
@@ -212,3 +212,29 @@ def test_a_repository_takes_the_modules_and_its_run_is_green_and_silent(
     assert result.ret == 0
     assert result.stderr.str() == ""
     assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
+
+
+@pytest.mark.usefixtures("few_plugins")
+def test_all_can_be_imported_by_stars(pytester):
+    repository = Repository(pytester, ALL_MODULES)
+    repository.write("tests/conftest.py", "\n".join(f"from {m} import *" for m in ALL_MODULES))
+    repository.write(
+        "tests/test_it.py",
+        """
+        def test_a_message(mqtt_client, mqtt_monitor):
+            mqtt_client.publish("status", "on")
+            mqtt_monitor.wait_for("status")
+
+        def test_a_late_submission():
+            executor = SafeExecutor()
+            executor.shutdown()
+            executor.submit(print)
+
+        from concurrent_futures_fix import *
+        """,
+    )
+    result = repository.run("-W", "error")
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+    assert result.stderr.str() == ""
+    assert result.stdout.str().count("late submissions") == 1
