@@ -93,6 +93,9 @@ LOOK_INTERVAL = 0.05
 RETRY_DELAY = 0.01
 """Seconds after which the shared connection is tried again that has broken."""
 
+RECEIVE_SIZE = 65536
+"""Bytes that the shared connection takes at a time."""
+
 HISTORY_LENGTH = 100_000
 """Messages that the monitor keeps; of more it keeps the latest and says so."""
 
@@ -699,7 +702,13 @@ class _ObservingClient(_RealClient):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._writing = threading.RLock()
+        self._received = bytearray()
         super().__init__(*args, **kwargs)
+
+    def reconnect(self) -> Any:
+        """Connect anew; what came last may have been half a packet."""
+        self._received.clear()
+        return super().reconnect()
 
     def _packet_queue(self, command: int, packet: Any, mid: int, qos: int, info: Any = None) -> Any:
         """Send from this thread: to wake the network loop for it takes longer than that."""
@@ -714,6 +723,25 @@ class _ObservingClient(_RealClient):
     def _packet_write(self) -> Any:
         with self._writing:
             return super()._packet_write()
+
+    def _packet_read(self) -> Any:
+        """Take all that has come at once, where paho looks three times for each packet."""
+        try:
+            received = self._sock_recv(RECEIVE_SIZE)
+        except BlockingIOError:
+            return mqtt.MQTT_ERR_AGAIN
+        except OSError:
+            return mqtt.MQTT_ERR_CONN_LOST
+        if not received:
+            return mqtt.MQTT_ERR_CONN_LOST
+        self._received += received
+        for flags, packet in _take_packets(self._received):
+            read = {"command": flags, "packet": packet, "remaining_length": len(packet)}
+            self._in_packet.update(read)  # type: ignore[typeddict-item]
+            error = self._packet_handle()
+            if error:
+                return error
+        return mqtt.MQTT_ERR_SUCCESS
 
     def _handle_publish(self) -> Any:
         message, mid = _decode_publish(self, self._in_packet["command"], self._in_packet["packet"])
@@ -1090,6 +1118,27 @@ def _publish_packet(
     no_properties = b"\x00" if client._protocol == mqtt.MQTTv5 else b""
     body = mqtt_string(topic) + no_properties + payload
     return (b"\x31" if retain else b"\x30") + mqtt_length(len(body)) + body
+
+
+def _take_packets(received: bytearray) -> Iterator[tuple[int, bytearray]]:
+    """Take the packets that are complete from *received*: the first byte of each, and its body."""
+    taken = 0
+    try:
+        while True:
+            length, start = 0, taken + 1
+            for shift in range(0, 28, 7):
+                if start >= len(received):
+                    return
+                length |= (received[start] & 127) << shift
+                start += 1
+                if received[start - 1] < 128:
+                    break
+            if start + length > len(received):
+                return
+            flags, taken = received[taken], start + length
+            yield flags, received[start:taken]
+    finally:
+        del received[:taken]
 
 
 def _decode_publish(client: Any, flags: int, packet: bytearray) -> tuple[MQTTMessage, int]:

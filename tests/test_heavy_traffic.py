@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import queue
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers import raw_clients
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
 from helpers.raw_clients import crowd, flood, in_another_process
 from mqtt_test_broker import TestMQTTBroker
@@ -95,6 +97,37 @@ def test_payloads_of_megabytes_go_there_and_back(pool: SharedMQTTPool) -> None:
     assert len(pool.observer.know_retained()) == 3
     pool.restore_retained({})
     assert pool.observer.know_retained() == {}
+
+
+def test_messages_of_all_lengths_arrive_as_they_were(
+    broker: TestMQTTBroker, pool: SharedMQTTPool
+) -> None:
+    payloads = [os.urandom(length) for length in range(0, 20_000, 13)]
+    monitor = MQTTMonitor(pool)
+    with raw_clients.connect(broker.port, "publisher") as connection:
+        connection.sendall(b"".join(raw_clients.publish("any", p) for p in payloads))
+        arrived = monitor.wait_for("any", len(payloads), timeout=60)
+    assert [message.payload for message in arrived] == payloads
+
+
+def test_half_a_message_is_forgotten_with_its_connection(
+    broker: TestMQTTBroker, pool: SharedMQTTPool
+) -> None:
+    monitor = MQTTMonitor(pool)
+    publisher, subscriber = (raw_clients.connect(broker.port, name) for name in "ab")
+    with publisher, subscriber:
+        subscriber.sendall(raw_clients.subscribe("#"))
+        assert subscriber.recv(5, socket.MSG_WAITALL)[:1] == raw_clients.SUBACK
+        publisher.sendall(raw_clients.publish("large", bytes(100 * MEGABYTE)))
+        assert subscriber.recv(1), "the broker has closed the connection"
+        broker.kill()  # in the middle of sending it, to us as well
+    broker.start()
+    pool.barrier()
+    assert monitor.messages == []
+    client = pool.acquire()
+    client.publish("small", b"whole")
+    [message] = monitor.wait_for("small")
+    assert message.payload == b"whole"
 
 
 def test_threads_that_send_on_the_shared_connection_do_not_mix(

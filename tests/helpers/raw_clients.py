@@ -14,6 +14,7 @@ from mqtt_test_broker import mqtt_length, mqtt_string
 
 TESTS = Path(__file__).resolve().parent.parent
 CLEAN_SESSION = 0x02
+SUBACK = b"\x90"
 DISCONNECT = b"\xe0\x00"
 
 
@@ -31,6 +32,12 @@ def publish(topic: str, payload: bytes) -> bytes:
     """Return a PUBLISH of QoS 0."""
     body = mqtt_string(topic) + payload
     return b"\x30" + mqtt_length(len(body)) + body
+
+
+def subscribe(topic_filter: str) -> bytes:
+    """Return a SUBSCRIBE of QoS 0."""
+    body = b"\x00\x01" + mqtt_string(topic_filter) + b"\x00"
+    return b"\x82" + mqtt_length(len(body)) + body
 
 
 def flood(port: int, thousands: int) -> None:
