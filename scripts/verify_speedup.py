@@ -732,8 +732,8 @@ def notes(comparison: Comparison, description: dict[str, Any]) -> Iterator[str]:
             "sampled. --full runs all."
         )
     yield (
-        "Overhead is set-up plus tear-down. The median is over the "
-        f"{len(comparison.pairs)} tests that both sides ran,\nthe worst over all that a side ran."
+        "Overhead is set-up plus tear-down. The median is over the tests that both sides ran "
+        f"({len(comparison.pairs)}),\nthe worst over all that a side ran."
     )
     for run in (before, comparison.after):
         yield from (f"{run.side.name}, after the last test: {x}" for x in run.noise[:LINES_SHOWN])

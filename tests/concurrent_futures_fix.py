@@ -359,6 +359,13 @@ class _State:
         cls._note(workers, next(_serial_numbers))
 
     @classmethod
+    def forget(cls, retired: Iterable[Workers]) -> None:
+        """Look no more at workers that nothing is left of; they may be there for long."""
+        with _known_lock:
+            for workers in retired:
+                _known.pop(id(workers), None)
+
+    @classmethod
     def _note(cls, workers: Workers, number: int) -> _State:
         state: _State = vars(workers).setdefault(cls._ATTRIBUTE, cls(number))
         with _known_lock:
@@ -448,10 +455,12 @@ class ConcurrentFuturesFix:
 
     def end_executors(self) -> None:
         """Shut down the executors and pools, and end what they run, as the block's end does."""
-        workers = [thread for ours in self._workers(ours=True) for thread in _retire(ours)]
-        stuck = end_threads(_unnamed(workers), wake=self.kill_processes)
+        ours = self._workers(ours=True)
+        threads = [thread for workers in ours for thread in _retire(workers)]
+        stuck = end_threads(_unnamed(threads), wake=self.kill_processes)
         self.kill_processes()
         self._note_stuck(stuck, "its executor was shut down")
+        _State.forget(ours)
 
     def _workers(self, *, ours: bool) -> list[Workers]:
         with _known_lock:
@@ -497,8 +506,6 @@ class ConcurrentFuturesFix:
 def _retire(workers: Workers) -> list[threading.Thread]:
     """Shut *workers* down for good and return their threads, which may take a moment to end."""
     _State.of(workers).is_retired = True
-    with _known_lock:
-        _known.pop(id(workers), None)
     threads, processes = _threads_of(workers), _processes_of(workers)
     if isinstance(workers, multiprocessing.pool.Pool):
         _terminate(workers)
