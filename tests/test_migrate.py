@@ -212,8 +212,9 @@ def test_patched(camera_detector, monkeypatch):
     assert camera_detector._run_full_discovery() == "patched"
 """
 
+# As slow as those in real suites, so that no load makes the fast fixture look no faster.
 BROKER = """
-import socket, subprocess
+import socket, subprocess, time
 from shutil import which
 
 
@@ -226,6 +227,7 @@ class Broker:
             [which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin"), "-p", str(self.port)],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
+        time.sleep(1)  # Give it time
         while True:
             try:
                 return socket.create_connection(("127.0.0.1", self.port)).close()
