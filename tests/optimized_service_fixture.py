@@ -101,6 +101,12 @@ CLEANUP_METHODS = ("cleanup", "shutdown", "stop", "close")
 ROUNDS = 5
 """Attempts to end its threads, each of which may start another as it ends; one as a rule."""
 
+CLEANUP_PATIENCE = 0.2
+"""Seconds after which a cleanup is taken to wait for a thread of the service that is held."""
+
+JOIN_PATIENCE = 0.02
+"""Seconds that a thread gets to end by itself when the service's cleanup waits for that."""
+
 SHORT_SLEEP = 0.001
 """Seconds that a sleep of the service takes while it is cleaned up."""
 
@@ -255,8 +261,8 @@ class ServiceUnderTest:
                 self.service = self.service_class(**arguments)
             lending.any_address = False  # a dead port is one from now on
             life.callback(_interrupt_callbacks, lending)
-            life.callback(self._clean_up)
             life.callback(background.stop)
+            life.callback(self._clean_up, background)
             self._equip(background)
             background.serve_clients()
             pool.await_connections(lending)
@@ -305,14 +311,12 @@ class ServiceUnderTest:
 
         return noting
 
-    def _clean_up(self) -> None:
+    def _clean_up(self, background: BackgroundTasks) -> None:
         """Have the service end itself, unless the test did; without its pauses for others."""
         cleanup = _first_method(self.service, self.cleanup)
         if cleanup is None or self.cleaned_up:
             return
-        sleep = time.sleep
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, SHORT_SLEEP)))
+        with _short_sleeps_in(_current_thread()), background.ready_for_cleanup():
             _finished(getattr(self.service, cleanup)())
 
     def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
@@ -333,6 +337,20 @@ class ServiceUnderTest:
                 f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
             )
 
+
+@contextlib.contextmanager
+def _short_sleeps_in(thread: threading.Thread) -> Iterator[None]:
+    sleep = time.sleep
+
+    def sleep_shortly(seconds: float) -> None:
+        sleep(min(seconds, SHORT_SLEEP) if _current_thread() is thread else seconds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(time, "sleep", sleep_shortly)
+        yield
+
+
+_current_thread = threading.current_thread
 
 services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
 
@@ -448,21 +466,21 @@ class _RunningFlag:
         self._name = next((name for name in names if self._is_flag(name)), None)
 
     def _is_flag(self, name: str) -> bool:
-        return isinstance(vars(self._service).get(name), (bool, threading.Event))
+        return isinstance(vars(self._service).get(name), (bool, _Event))
 
     def get(self) -> bool:
         """Say whether the service thinks that it runs; one without a flag does."""
         if self._name is None:
             return True
         value = getattr(self._service, self._name)
-        return value.is_set() if isinstance(value, threading.Event) else bool(value)
+        return value.is_set() if isinstance(value, _Event) else bool(value)
 
     def set(self, running: bool) -> None:
         """Have the service think that it runs, or that it does not."""
         if self._name is None:
             return
         value = getattr(self._service, self._name)
-        if not isinstance(value, threading.Event):
+        if not isinstance(value, _Event):
             setattr(self._service, self._name, running)
         elif running:
             value.set()
@@ -484,7 +502,8 @@ class _RunningFlag:
 # --- Background tasks -------------------------------------------------------------------------
 
 
-_Thread, _Timer = threading.Thread, threading.Timer  # a test may have mocks in their place
+# A test may have mocks in their place.
+_Thread, _Timer, _Event = threading.Thread, threading.Timer, threading.Event
 
 _LIBRARIES = tuple(sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib"))
 """Where the code is that starts threads of its own: paho's network loop, an executor's worker."""
@@ -553,6 +572,34 @@ class BackgroundTasks:
         if threads:
             self.serve_clients()
 
+    @contextlib.contextmanager
+    def ready_for_cleanup(self) -> Iterator[None]:
+        """Let the service's cleanup talk to its threads, and wait for them, without a hang.
+
+        Those that run end when they are joined. Those that are held start if the cleanup waits
+        for something so long that it must be for them.
+        """
+        self._have_joined_soon()
+        wait, cleaning = threading.Condition.wait, _current_thread()
+
+        def wait_or_start(condition: threading.Condition, timeout: float | None = None) -> bool:
+            is_short = timeout is not None and timeout <= CLEANUP_PATIENCE
+            if is_short or self._running or not self._held or _current_thread() is not cleaning:
+                return wait(condition, timeout)
+            if wait(condition, CLEANUP_PATIENCE):
+                return True
+            self._running = [held.start() for held in self._held]
+            self._have_joined_soon()
+            return wait(condition, None if timeout is None else timeout - CLEANUP_PATIENCE)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(threading.Condition, "wait", wait_or_start)
+            yield
+
+    def _have_joined_soon(self) -> None:
+        for thread in self._running:
+            thread.join = functools.partial(_join_soon, thread)  # type: ignore[method-assign]
+
     def serve_clients(self) -> None:
         """Have the clients served that a thread of the service is to serve, but does not yet."""
         if self._has_threads:
@@ -585,6 +632,13 @@ class _HeldThread:
         vars(thread).pop("join", None)
         thread.start()
         return thread
+
+
+def _join_soon(thread: threading.Thread, timeout: float | None = None) -> None:
+    """Join a thread that was told to end, and interrupt it where it sleeps on."""
+    _Thread.join(thread, JOIN_PATIENCE if timeout is None else min(timeout, JOIN_PATIENCE))
+    if thread.is_alive():
+        end_threads([thread], at_once=True)
 
 
 def _join_unstarted(timeout: float | None = None) -> None:

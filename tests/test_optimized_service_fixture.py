@@ -187,6 +187,107 @@ class TestService:
         )
         repository.run("-W", "error").assert_outcomes(passed=4)
 
+    @pytest.mark.parametrize("enabled", [True, False])
+    def test_its_cleanup_may_talk_to_its_own_threads(self, repository, enabled):
+        repository.write(
+            "worker.py",
+            """
+            import asyncio, queue, threading
+
+            class Worker:
+                def __init__(self):
+                    self.done = []
+                    self.jobs = queue.Queue()
+                    self.thread = threading.Thread(target=self._work)
+                    self.thread.start()
+
+                def _work(self):
+                    job = 0
+                    while job is not None:
+                        job = self.jobs.get()
+                        self.done.append(job)
+                        self.jobs.task_done()
+
+                def stop(self):
+                    self.jobs.put(1)
+                    self.jobs.put(None)
+                    self.jobs.join()
+                    self.thread.join()
+
+            class Gateway:
+                def __init__(self):
+                    self.done = []
+                    self.loop = asyncio.new_event_loop()
+                    self.thread = threading.Thread(target=self._run)
+                    self.thread.start()
+
+                def _run(self):
+                    self.loop.run_forever()
+
+                async def _say_goodbye(self):
+                    self.done += [1, None]
+
+                def stop(self):
+                    asyncio.run_coroutine_threadsafe(self._say_goodbye(), self.loop).result()
+                    self.loop.call_soon_threadsafe(self.loop.stop)
+                    self.thread.join()
+                    self.loop.close()
+
+            class Sleeper:
+                def __init__(self):
+                    self.done = [1, None]
+                    self.over = threading.Event()
+                    self.thread = threading.Thread(target=self._sleep)
+                    self.thread.start()
+
+                def _sleep(self):
+                    threading.Event().wait(60)
+
+                def stop(self):
+                    self.thread.join()
+            """,
+        )
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import pytest, threading
+            from optimized_service_fixture import service_fixture
+            from worker import Gateway, Sleeper, Worker
+
+            worker, gateway, sleeper = map(service_fixture, (Worker, Gateway, Sleeper))
+            results = []
+
+            @pytest.mark.parametrize("name", ["worker", "gateway", "sleeper"])
+            def test_one(request, name):
+                service = request.getfixturevalue(name)
+                results.append(service.done)
+                if {enabled}:
+                    service.test_enable_background_tasks()
+
+            def test_all_were_cleaned_up():
+                assert results == [[1, None]] * 3
+                names = [thread.name for thread in threading.enumerate()]
+                assert not [name for name in names if name.endswith(("(_work)", "(_run)"))]
+            """,
+        )
+        result = repository.run("-W", "error")
+        result.assert_outcomes(passed=4)
+        result.stdout.no_fnmatch_line("*left behind*")
+
+    def test_a_task_runs_where_the_test_mocks_events(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    from unittest import mock
+
+    def test_it(thermostat):
+        with mock.patch("threading.Event"):
+            assert thermostat.run_poll_once() == "polled"
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_is_connected_from_the_first_moment_on(self, repository):
         repository.write(
             "tests/test_it.py",

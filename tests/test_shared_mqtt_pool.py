@@ -304,6 +304,15 @@ class TestPool:
             pool.barrier()
             assert [m.topic for m in pool.history.since(0)[0]] == ["after"]
 
+    def test_survives_one_while_the_clock_of_paho_stands_still(self, monkeypatch):
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            pool.barrier()
+            with monkeypatch.context() as frozen:
+                frozen.setattr(mqtt, "time_func", lambda: 1577836800.0)
+                broker.restart()
+                pool.barrier()
+            pool.barrier()
+
     def test_a_restart_in_the_middle_of_a_barrier_is_survived(self):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
             observer, busy, go_on = pool.observer, threading.Event(), threading.Event()
