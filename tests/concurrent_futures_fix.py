@@ -480,6 +480,7 @@ class ConcurrentFuturesFix:
         """End those of *threads* that would keep Python alive, or did so before we had them."""
         others = _unnamed(thread for thread in threads if not _was_daemon(thread))
         stuck = end_threads(others, at_once=True, wake=self.kill_processes)
+        self.kill_processes()
         self._note_stuck(stuck, "the last test")
 
     def kill_processes(self) -> None:
@@ -513,6 +514,7 @@ def _retire(workers: Workers) -> list[threading.Thread]:
     # Past an override: a subclass may know an older signature, or wait.
     base = ProcessPoolExecutor if isinstance(workers, ProcessPoolExecutor) else ThreadPoolExecutor
     base.shutdown(workers, wait=False, cancel_futures=True)
+    threads = [*{*threads, *_threads_of(workers)}]  # and what a last submission has started
     for process in processes:
         process.kill()
     for process in processes:

@@ -1766,12 +1766,12 @@ def register_with_pytest(module_name: str) -> None:
     same name in the conftest.py does not replace ours. It is what ``pytest_plugins`` does,
     which pytest allows in the top-most conftest.py only. Does nothing outside pytest.
     """
-    _keep_hooks_from_star_import(sys.modules[module_name])
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
         manager = frame.f_locals.get("self")
         if isinstance(manager, pytest.PytestPluginManager):
+            _keep_hooks_from_star_import(sys.modules[module_name])
             # What `-p` and `pytest_plugins` name, pytest registers itself, once it is imported.
             if frame.f_locals.get("modname") != module_name:
                 _register_once(manager, module_name)

@@ -35,6 +35,7 @@ import os
 import queue
 import select
 import socket
+import struct
 import sys
 import threading
 import time
@@ -49,7 +50,7 @@ from typing import TYPE_CHECKING, Any, Callable
 import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from paho.mqtt.properties import MalformedPacket, Properties  # type: ignore[attr-defined]
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 if TYPE_CHECKING or not __package__:
@@ -95,6 +96,9 @@ RETRY_DELAY = 0.01
 
 RECEIVE_SIZE = 65536
 """Bytes that the shared connection takes at a time."""
+
+LARGEST_PACKET = 2**28 + 4
+"""Bytes that a packet of MQTT can have at most."""
 
 HISTORY_LENGTH = 100_000
 """Messages that the monitor keeps; of more it keeps the latest and says so."""
@@ -706,8 +710,10 @@ class _ObservingClient(_RealClient):
         super().__init__(*args, **kwargs)
 
     def reconnect(self) -> Any:
-        """Connect anew; what came last may have been half a packet."""
+        """Connect anew; what came or went last may have been half a packet."""
         self._received.clear()
+        with self._writing:  # else a sender puts the rest of a packet before our CONNECT
+            self._sock_close()
         return super().reconnect()
 
     def _reconnect_wait(self) -> None:
@@ -730,15 +736,23 @@ class _ObservingClient(_RealClient):
 
     def _packet_read(self) -> Any:
         """Take all that has come at once, where paho looks three times for each packet."""
+        # paho's websocket looks at a frame from its beginning each time, and gives one at most.
+        size = LARGEST_PACKET if self._transport == "websockets" else RECEIVE_SIZE
         try:
-            received = self._sock_recv(RECEIVE_SIZE)
+            received = self._sock_recv(size)
         except BlockingIOError:
             return mqtt.MQTT_ERR_AGAIN
-        except OSError:
+        except (OSError, AttributeError):  # the latter of paho 1.6, where another thread closes it
             return mqtt.MQTT_ERR_CONN_LOST
         if not received:
             return mqtt.MQTT_ERR_CONN_LOST
         self._received += received
+        try:
+            return self._handle_packets()
+        except (MalformedPacket, IndexError, struct.error):
+            return mqtt.MQTT_ERR_PROTOCOL
+
+    def _handle_packets(self) -> Any:
         for flags, packet in _take_packets(self._received):
             read = {"command": flags, "packet": packet, "remaining_length": len(packet)}
             self._in_packet.update(read)  # type: ignore[typeddict-item]
@@ -1136,6 +1150,8 @@ def _take_packets(received: bytearray) -> Iterator[tuple[int, bytearray]]:
                 start += 1
                 if received[start - 1] < 128:
                     break
+            else:
+                raise MalformedPacket("a length of more than four bytes")
             if start + length > len(received):
                 return
             flags, taken = received[taken], start + length

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import inspect
 import multiprocessing
 import os
 import queue
@@ -154,6 +155,19 @@ class TestFix:
             asyncio.run(submit_late())
 
     @forking
+    def test_a_worker_that_a_last_submission_starts_is_ended(self, monkeypatch):
+        shutdown, submit = ThreadPoolExecutor.shutdown, inspect.unwrap(ThreadPoolExecutor.submit)
+
+        def shutdown_after_a_submission(executor, **options):
+            submit(executor, threading.Event().wait)
+            shutdown(executor, **options)
+
+        with ConcurrentFuturesFix():
+            executor = ThreadPoolExecutor()
+            monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shutdown_after_a_submission)
+        [worker] = executor._threads
+        assert not worker.is_alive()
+
     def test_a_hung_worker_process_is_killed(self):
         with ConcurrentFuturesFix():
             executor = process_pool()
@@ -781,6 +795,22 @@ class TestFixture:
         result = repository.run()
         assert result.ret == 143
         result.assert_outcomes()
+
+    def test_a_process_that_was_started_with_an_import_is_killed(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import multiprocessing, time
+
+            helper = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+            helper.start()
+
+            def test_it(): assert helper.is_alive()
+            """,
+        )
+        result = repository.run()
+        result.assert_outcomes(passed=1)
+        assert result.stderr.str() == ""
 
     def test_a_process_that_a_test_leaves_is_killed(self, repository):
         repository.write(

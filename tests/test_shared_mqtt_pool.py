@@ -26,6 +26,7 @@ from shared_mqtt_pool import (
     MQTTMessage,
     MQTTMonitor,
     SharedMQTTPool,
+    _ObservingClient,
     end_client,
     new_client,
 )
@@ -303,6 +304,27 @@ class TestPool:
             client.publish("after", qos=1).wait_for_publish(10)
             pool.barrier()
             assert [m.topic for m in pool.history.since(0)[0]] == ["after"]
+
+    @pytest.mark.parametrize(
+        "packet",
+        [
+            b"\x40\x01\x00",
+            b"\x90\x01\x00",
+            b"\x30\x07\x00\x01a\x03\xff\xff\xff",
+            b"\x30\x00",
+            b"\x30\x80\x80\x80\x80\x01" + bytes(40),
+            b"\x30\xff\xff\xff\xff\x7f",
+        ],
+        ids=["PUBACK", "SUBACK", "properties", "empty PUBLISH", "length", "huge length"],
+    )
+    def test_a_malformed_packet_is_an_error_of_the_protocol(self, packet):
+        ours, brokers = socket.socketpair()
+        with ours, brokers:
+            client = new_client(_ObservingClient, protocol=mqtt.MQTTv5)
+            client._sock = ours
+            client.on_message = lambda _message: None
+            brokers.sendall(packet)
+            assert client._packet_read() == mqtt.MQTT_ERR_PROTOCOL
 
     def test_survives_one_while_the_clock_of_paho_stands_still(self, monkeypatch):
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
