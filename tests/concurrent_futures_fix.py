@@ -458,7 +458,6 @@ class ConcurrentFuturesFix:
         ours = self._workers(ours=True)
         threads = [thread for workers in ours for thread in _retire(workers)]
         stuck = end_threads(_unnamed(threads), wake=self.kill_processes)
-        self.kill_processes()
         self._note_stuck(stuck, "its executor was shut down")
         _State.forget(ours)
 
@@ -480,7 +479,6 @@ class ConcurrentFuturesFix:
         """End those of *threads* that would keep Python alive, or did so before we had them."""
         others = _unnamed(thread for thread in threads if not _was_daemon(thread))
         stuck = end_threads(others, at_once=True, wake=self.kill_processes)
-        self.kill_processes()
         self._note_stuck(stuck, "the last test")
 
     def kill_processes(self) -> None:
@@ -574,8 +572,7 @@ def end_threads(
     alive = threads if at_once else _join(threads)
     for thread in alive:
         _interrupt(thread)
-    if alive:
-        wake()
+    wake()
     alive = _join(alive)
     for thread in alive:
         _forget_at_exit(thread)

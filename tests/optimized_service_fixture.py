@@ -316,7 +316,7 @@ class ServiceUnderTest:
         cleanup = _first_method(self.service, self.cleanup)
         if cleanup is None or self.cleaned_up:
             return
-        with _short_sleeps_in(_current_thread()), background.ready_for_cleanup():
+        with _short_sleeps_in(threading.current_thread()), background.ready_for_cleanup():
             _finished(getattr(self.service, cleanup)())
 
     def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
@@ -343,14 +343,12 @@ def _short_sleeps_in(thread: threading.Thread) -> Iterator[None]:
     sleep = time.sleep
 
     def sleep_shortly(seconds: float) -> None:
-        sleep(min(seconds, SHORT_SLEEP) if _current_thread() is thread else seconds)
+        sleep(min(seconds, SHORT_SLEEP) if threading.current_thread() is thread else seconds)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(time, "sleep", sleep_shortly)
         yield
 
-
-_current_thread = threading.current_thread
 
 services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
 
@@ -565,12 +563,13 @@ class BackgroundTasks:
             ServiceFixtureError: one would not end; says where it stands.
         """
         threads, self._running = self._running, []
+        if not threads:
+            return
         stuck = end_threads(threads, at_once=True, wake=self._wake_network_loops)
         if stuck:
             stacks = "\n".join(f"{thread.name}:\n{stack_of(thread)}" for thread in stuck)
             raise ServiceFixtureError(f"background tasks that do not end:\n{stacks}")
-        if threads:
-            self.serve_clients()
+        self.serve_clients()
 
     @contextlib.contextmanager
     def ready_for_cleanup(self) -> Iterator[None]:
@@ -580,11 +579,16 @@ class BackgroundTasks:
         for something so long that it must be for them.
         """
         self._have_joined_soon()
-        wait, cleaning = threading.Condition.wait, _current_thread()
+        wait, cleaning = threading.Condition.wait, threading.current_thread()
 
         def wait_or_start(condition: threading.Condition, timeout: float | None = None) -> bool:
             is_short = timeout is not None and timeout <= CLEANUP_PATIENCE
-            if is_short or self._running or not self._held or _current_thread() is not cleaning:
+            if (
+                is_short
+                or self._running
+                or not self._held
+                or threading.current_thread() is not cleaning
+            ):
                 return wait(condition, timeout)
             if wait(condition, CLEANUP_PATIENCE):
                 return True

@@ -154,7 +154,6 @@ class TestFix:
         with pytest.raises(asyncio.CancelledError):
             asyncio.run(submit_late())
 
-    @forking
     def test_a_worker_that_a_last_submission_starts_is_ended(self, monkeypatch):
         shutdown, submit = ThreadPoolExecutor.shutdown, inspect.unwrap(ThreadPoolExecutor.submit)
 
@@ -168,6 +167,7 @@ class TestFix:
         [worker] = executor._threads
         assert not worker.is_alive()
 
+    @forking
     def test_a_hung_worker_process_is_killed(self):
         with ConcurrentFuturesFix():
             executor = process_pool()
@@ -808,9 +808,7 @@ class TestFixture:
             def test_it(): assert helper.is_alive()
             """,
         )
-        result = repository.run()
-        result.assert_outcomes(passed=1)
-        assert result.stderr.str() == ""
+        assert_green_and_silent(repository.run(), passed=1)
 
     def test_a_process_that_a_test_leaves_is_killed(self, repository):
         repository.write(

@@ -236,7 +236,6 @@ class TestService:
             class Sleeper:
                 def __init__(self):
                     self.done = [1, None]
-                    self.over = threading.Event()
                     self.thread = threading.Thread(target=self._sleep)
                     self.thread.start()
 
