@@ -776,7 +776,7 @@ class TestMQTTBroker(MQTTEndpoint):
     def _departure(self, executable: str) -> str:
         if self._process is None or self._process.returncode != 0:
             return ""
-        return f"{executable} has to run for as long as mosquitto does, without `&` and `-d`."
+        return _DEPARTED.format(executable)
 
     def _log_tail(self) -> str:
         tail = self.log.splitlines()[-LOG_TAIL_LINES:]
@@ -889,6 +889,12 @@ class TestMQTTBroker(MQTTEndpoint):
 MQTTTestBroker = TestMQTTBroker
 
 
+DEPARTURE_TIME = 1.0
+"""Seconds in which a script ends that has left mosquitto in the background."""
+
+_DEPARTED = "{} has to run for as long as mosquitto does, without `&` and `-d`."
+
+
 def _refuse_to_be_far_from(
     process: subprocess.Popen[bytes], pid_file: Path, executable: str
 ) -> None:
@@ -896,6 +902,11 @@ def _refuse_to_be_far_from(
     __tracebackhide__ = True
     pid = pid_file.read_text().strip() if pid_file.exists() else ""
     if pid not in ("", str(process.pid)):
+        deadline = _monotonic() + DEPARTURE_TIME
+        while process.poll() is None and _monotonic() < deadline:
+            select.select([], [], [], POLL_INTERVAL)
+        if process.returncode == 0:
+            raise BrokerError(_DEPARTED.format(executable))
         raise BrokerError(
             f"{executable} does not become mosquitto but starts it as a process of its own, whose "
             'faults could not be told from here. Let it end with `exec mosquitto "$@"`.'
