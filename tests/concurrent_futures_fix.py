@@ -809,9 +809,9 @@ def _ignore(_args: threading.ExceptHookArgs) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def fix_concurrent_futures(request: pytest.FixtureRequest) -> Iterator[ConcurrentFuturesFix]:
+def fix_concurrent_futures(pytestconfig: pytest.Config) -> Iterator[ConcurrentFuturesFix]:
     """Applies the fix to the whole session; import it in conftest.py, nothing else to do."""
-    plugins = request.config.pluginmanager
+    plugins = pytestconfig.pluginmanager
     whole_run = plugins.get_plugin(_WholeRun.NAME)
     if whole_run is None:  # it is a test module that has imported this
         whole_run = _WholeRun({}, [])

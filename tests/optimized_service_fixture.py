@@ -248,13 +248,15 @@ class ServiceUnderTest:
     def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
         """Build the service, and end it with the ``with`` block."""
         with contextlib.ExitStack() as life:
-            life.enter_context(_environment_for(pool.endpoint))
+            patch = life.enter_context(pytest.MonkeyPatch.context())
+            _set_environment(patch, pool.endpoint)
             fix = ConcurrentFuturesFix()
             if not self.leaks_on_purpose:
                 life.enter_context(fix)
                 life.callback(self._end_threads, fix, pool)
-                life.enter_context(_raw_threads_as_others())
-                life.enter_context(_no_programs_left())  # before threads that wait for one
+                _start_raw_threads_as_others(patch)
+                programs = _noted(patch, subprocess.Popen)
+                life.callback(_end_programs, programs)  # before threads that wait for one
             lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class, pool, lending)
             with background.held():
@@ -316,7 +318,9 @@ class ServiceUnderTest:
         cleanup = _first_method(self.service, self.cleanup)
         if cleanup is None or self.cleaned_up:
             return
-        with _short_sleeps_in(threading.current_thread()), background.ready_for_cleanup():
+        with pytest.MonkeyPatch.context() as patch:
+            _shorten_sleeps(patch, threading.current_thread())
+            background.get_ready_for_cleanup(patch)
             _finished(getattr(self.service, cleanup)())
 
     def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
@@ -338,16 +342,13 @@ class ServiceUnderTest:
             )
 
 
-@contextlib.contextmanager
-def _short_sleeps_in(thread: threading.Thread) -> Iterator[None]:
+def _shorten_sleeps(patch: pytest.MonkeyPatch, thread: threading.Thread) -> None:
     sleep = time.sleep
 
     def sleep_shortly(seconds: float) -> None:
         sleep(min(seconds, SHORT_SLEEP) if threading.current_thread() is thread else seconds)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(time, "sleep", sleep_shortly)
-        yield
+    patch.setattr(time, "sleep", sleep_shortly)
 
 
 services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
@@ -381,16 +382,13 @@ async def _awaited(result: Any, flag: _RunningFlag) -> Any:
         return await result
 
 
-@contextlib.contextmanager
-def _environment_for(endpoint: MQTTEndpoint) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name in HOST_VARIABLES:
-            patch.setenv(name, endpoint.host)
-        for name in PORT_VARIABLES:
-            patch.setenv(name, str(endpoint.port))
-        for name in PREFIX_VARIABLES if endpoint.topic_prefix else ():
-            patch.setenv(name, endpoint.topic_prefix)
-        yield
+def _set_environment(patch: pytest.MonkeyPatch, endpoint: MQTTEndpoint) -> None:
+    for name in HOST_VARIABLES:
+        patch.setenv(name, endpoint.host)
+    for name in PORT_VARIABLES:
+        patch.setenv(name, str(endpoint.port))
+    for name in PREFIX_VARIABLES if endpoint.topic_prefix else ():
+        patch.setenv(name, endpoint.topic_prefix)
 
 
 def _interrupt_callbacks(lending: Lending) -> None:
@@ -408,8 +406,7 @@ def _stays_in_a_callback(client: Any) -> bool:
     return False
 
 
-@contextlib.contextmanager
-def _raw_threads_as_others() -> Iterator[None]:
+def _start_raw_threads_as_others(patch: pytest.MonkeyPatch) -> None:
     """Have ``_thread.start_new_thread`` make a Thread, which can be held, ended and named.
 
     It does not reach who has imported the function itself before.
@@ -422,26 +419,17 @@ def _raw_threads_as_others() -> Iterator[None]:
         thread.start()
         return thread.ident or 0  # it is held
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_thread, "start_new_thread", start_new_thread)
-        yield
+    patch.setattr(_thread, "start_new_thread", start_new_thread)
 
 
-@contextlib.contextmanager
-def _no_programs_left() -> Iterator[None]:
-    """End what ``subprocess`` starts inside the ``with`` block, but for brokers."""
-    with pytest.MonkeyPatch.context() as patch:
-        programs = _noted(subprocess.Popen, patch)
-        try:
-            yield
-        finally:
-            for program in programs:
-                if program.poll() is None:
-                    program.kill()
-                    program.wait()
+def _end_programs(programs: Iterable[subprocess.Popen[Any]]) -> None:
+    for program in programs:
+        if program.poll() is None:
+            program.kill()
+            program.wait()
 
 
-def _noted(cls: type, patch: pytest.MonkeyPatch) -> list[Any]:
+def _noted(patch: pytest.MonkeyPatch, cls: type) -> list[Any]:
     """Return a list to which the objects of a class are added as others than brokers make them."""
     made: list[Any] = []
     initialise: Callable[..., None] = cls.__init__  # type: ignore[misc]
@@ -571,8 +559,7 @@ class BackgroundTasks:
             raise ServiceFixtureError(f"background tasks that do not end:\n{stacks}")
         self.serve_clients()
 
-    @contextlib.contextmanager
-    def ready_for_cleanup(self) -> Iterator[None]:
+    def get_ready_for_cleanup(self, patch: pytest.MonkeyPatch) -> None:
         """Let the service's cleanup talk to its threads, and wait for them, without a hang.
 
         Those that run end when they are joined. Those that are held start if the cleanup waits
@@ -596,9 +583,7 @@ class BackgroundTasks:
             self._have_joined_soon()
             return wait(condition, None if timeout is None else timeout - CLEANUP_PATIENCE)
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(threading.Condition, "wait", wait_or_start)
-            yield
+        patch.setattr(threading.Condition, "wait", wait_or_start)
 
     def _have_joined_soon(self) -> None:
         for thread in self._running:
