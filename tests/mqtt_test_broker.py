@@ -310,12 +310,13 @@ class MQTTEndpoint:
             OSError: the broker cannot be reached.
         """
         with self._open_socket(timeout) as connection:
-            self._exchange_connect(connection, client_id)
-            connection.sendall(self._framed(b"\xe0\x00"))
+            self._exchange_connect(connection, client_id, and_then=b"\xe0\x00")  # DISCONNECT
 
-    def _exchange_connect(self, connection: socket.socket, client_id: str) -> int | None:
-        packet = _connect_packet(client_id, self.username, self.password)
-        connection.sendall(self._framed(packet))
+    def _exchange_connect(
+        self, connection: socket.socket, client_id: str, and_then: bytes = b""
+    ) -> int | None:
+        connect = _connect_packet(client_id, self.username, self.password)
+        connection.sendall(self._framed(_SecretPacket(connect + and_then)))
         frame = 2 if self.websockets else 0
         reply = _receive(connection, frame + 4)[frame:]
         return reply[3] if reply[:1] == b"\x20" and len(reply) == 4 else None

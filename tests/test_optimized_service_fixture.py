@@ -119,9 +119,11 @@ class TestService:
         )
         repository.run("-W", "error").assert_outcomes(passed=1)
 
-    def test_hears_it_from_the_first_moment_on(self, repository):
-        """Though what it subscribes to in a callback waits there for the callback to end."""
-        connecting = """\
+    @pytest.mark.parametrize("when", ["in_a_callback", "after_its_connection"])
+    def test_hears_it_from_the_first_moment_on(self, repository, when):
+        """Though what it subscribes to waits for a callback to end."""
+        connecting = {
+            "in_a_callback": """\
             up, self.go_on = threading.Event(), threading.Event()
             def on_connect(client, *args):
                 client.subscribe("sensor/#")
@@ -131,7 +133,21 @@ class TestService:
             self.client.connect("mqtt.example.invalid", 1883)
             self.client.loop_start()
             assert up.wait(5)
-"""
+""",
+            "after_its_connection": """\
+            up, self.go_on = threading.Event(), threading.Event()
+            def on_publish(client, *args):
+                client.on_publish = None
+                up.set()
+                self.go_on.wait(0.5)
+            self.client.on_publish = on_publish
+            self.client.on_connect = lambda client, *args: client.publish("up", qos=1)
+            self.client.connect("mqtt.example.invalid", 1883)
+            self.client.loop_start()
+            assert up.wait(5)
+            self.client.subscribe("sensor/#")
+""",
+        }[when]
         before, _, after = THERMOSTAT.partition("            self.client.connect(")
         after = after.partition("self.client.loop_start()\n")[2]
         repository.write("thermostat.py", before + connecting + after)
