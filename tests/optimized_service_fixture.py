@@ -717,8 +717,9 @@ def _overrides_for(module: pytest.Module) -> list[_Override]:
 
 def replaced_fixture(name: str, module: pytest.Module) -> Any:
     """Return the slow fixture *name* of a test module; None where no fast one has replaced it."""
-    overrides = (override for override in _overrides_for(module) if override.name == name)
-    return next((override.replaced.get(module.nodeid) for override in overrides), None)
+    here = module.nodeid
+    slow = (o.replaced[here] for o in _overrides.values() if o.name == name and here in o.replaced)
+    return next(slow, None)
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
