@@ -41,6 +41,9 @@ from shared_mqtt_pool import SharedMQTTPool, new_client
 
 Seconds = list[float]
 
+BARE_CLIENTS = 100
+"""How many come and go during each tenth of many loans, for the machine may change its speed."""
+
 
 def timed(action: Callable[[], object], rounds: int) -> Seconds:
     """Return how long each of *rounds* calls takes."""
@@ -330,23 +333,36 @@ class ManyLoans:
     before: Resources
     after: Resources
     medians: Seconds  # of each tenth of them
+    bare_medians: Seconds  # of bare clients that came and went meanwhile
+
+    @property
+    def slowdown(self) -> float:
+        """How much longer the last tenth took than the first, each compared with bare clients."""
+        ratios = [loan / bare for loan, bare in zip(self.medians, self.bare_medians)]
+        return ratios[-1] / ratios[0]
 
 
 def time_many_loans(loans: int, progress: Callable[[int], None] = lambda _done: None) -> ManyLoans:
     """Lend and take back a client so many times, and tell *progress* how many are done."""
     with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
-        tenth = max(1, loans // 10)
+        tenth = max(BARE_CLIENTS, loans // 10)
 
         def lend() -> None:
             pool.release(pool.acquire())
 
         timed(lend, tenth // 10)
         before = resources()
-        medians = []
+        medians, bare_medians = [], []
         for number in range(10):
-            medians.append(statistics.median(timed(lend, tenth)))
+            lent: Seconds = []
+            bare: Seconds = []
+            for _ in range(BARE_CLIENTS):
+                lent += timed(lend, tenth // BARE_CLIENTS)
+                bare += timed(lambda: connect_and_disconnect(broker), 1)
+            medians.append(statistics.median(lent))
+            bare_medians.append(statistics.median(bare))
             progress((number + 1) * tenth)
-        return ManyLoans(before, resources(), medians)
+        return ManyLoans(before, resources(), medians, bare_medians)
 
 
 def bench_many_loans(loans: int) -> None:
@@ -357,6 +373,7 @@ def bench_many_loans(loans: int) -> None:
     tenth = max(1, loans // 10)
     medians = {f"first {tenth}": many.medians[0], f"last {tenth}": many.medians[-1]}
     show(medians, f"first {tenth}")
+    print(f"  {'the same, relative to bare clients':<44} {many.slowdown:20.2f} x")
 
 
 def main() -> None:
