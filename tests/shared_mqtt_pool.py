@@ -675,11 +675,14 @@ class _History:
     def _is_too_much(self) -> bool:
         return len(self._messages) > HISTORY_LENGTH or self._size > HISTORY_SIZE
 
-    def since(self, position: int) -> tuple[list[MQTTMessage], int]:
-        """Return the messages from *position* on, as far as they were kept, and where they end."""
+    def since(self, position: int) -> tuple[Iterator[MQTTMessage], int]:
+        """Return the messages from *position* on, as far as they were kept, and where they end.
+
+        They are held one by one: in a flood, others take their place while they are looked at.
+        """
         with self._changed:
-            latest = itertools.islice(reversed(self._messages), self.position - position)
-            return list(latest)[::-1], self.position
+            latest = list(itertools.islice(reversed(self._messages), self.position - position))
+            return (latest.pop() for _ in range(len(latest))), self.position
 
     def dropped_since(self, position: int) -> int:
         """Return how many messages from *position* on were not kept."""
@@ -1629,7 +1632,7 @@ class MQTTMonitor:
     @property
     def messages(self) -> list[MQTTMessage]:
         """What has arrived so far, in order; the latest, where it was too much to keep."""
-        return self._history.since(self._start)[0]
+        return list(self._history.since(self._start)[0])
 
     @property
     def dropped(self) -> int:
