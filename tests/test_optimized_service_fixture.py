@@ -1,7 +1,12 @@
 import sys
 
 import pytest
-from helpers.drop_in import ALL_MODULES, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import (
+    ALL_MODULES,
+    Repository,
+    assert_nothing_left,
+    few_plugins,  # noqa: F401
+)
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
@@ -285,9 +290,7 @@ class TestService:
                 assert not [name for name in names if name.endswith(("(_work)", "(_run)"))]
             """,
         )
-        result = repository.run("-W", "error")
-        result.assert_outcomes(passed=4)
-        result.stdout.no_fnmatch_line("*left behind*")
+        assert_nothing_left(repository.run("-W", "error"), passed=4)
 
     def test_a_task_runs_where_the_test_mocks_events(self, repository):
         repository.write(
@@ -483,9 +486,7 @@ class TestService:
     def test_the_waiter_was_not_woken(waiter): assert waiter.is_alive()
             """,
         )
-        result = repository.run("-W", "error")
-        result.assert_outcomes(passed=4)
-        result.stdout.no_fnmatch_line("*left behind*")
+        assert_nothing_left(repository.run("-W", "error"), passed=4)
 
     def test_a_timer_that_arms_another_as_it_ends_is_ended(self, repository):
         repository.write(
@@ -883,9 +884,7 @@ class TestNetworkLoops:
         ask()
             """,
         )
-        result = repository.run("-W", "error")
-        result.assert_outcomes(passed=20)
-        result.stdout.no_fnmatch_line("*left behind*")
+        assert_nothing_left(repository.run("-W", "error"), passed=20)
 
     @pytest.mark.parametrize("kind", KINDS[:3])
     def test_it_goes_on_by_its_own_thread_and_back(self, repository, kind):
@@ -906,9 +905,7 @@ class TestNetworkLoops:
         ask()
             """,
         )
-        result = repository.run("-W", "error")
-        result.assert_outcomes(passed=10)
-        result.stdout.no_fnmatch_line("*left behind*")
+        assert_nothing_left(repository.run("-W", "error"), passed=10)
 
 
 class TestOverride:

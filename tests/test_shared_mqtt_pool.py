@@ -14,7 +14,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 from helpers.clients import connected, paho_client
-from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.drop_in import Repository, assert_nothing_left, few_plugins  # noqa: F401
 from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from paho.mqtt.packettypes import PacketTypes
@@ -1024,9 +1024,7 @@ class TestSuitesWithoutFixtures:
                 cls.shared.disconnect()
             """,
         )
-        result = repository.run("-W", "error")
-        result.assert_outcomes(passed=2)
-        result.stdout.no_fnmatch_line("*left running*")
+        assert_nothing_left(repository.run("-W", "error"), passed=2)
 
     def test_clients_left_running_are_stopped_and_named(self, repository):
         repository.write(
@@ -1120,9 +1118,7 @@ class TestSuitesWithoutFixtures:
             assert clients[0].is_connected()
             """,
         )
-        result = repository.run("-W", "error", "--strict-markers")
-        result.assert_outcomes(passed=2)
-        result.stdout.no_fnmatch_line("*left running*")
+        assert_nothing_left(repository.run("-W", "error", "--strict-markers"), passed=2)
 
     def test_another_copy_of_paho_is_reached_as_well(self, repository):
         repository.write(

@@ -112,6 +112,13 @@ class Repository:
         )
 
 
+def assert_nothing_left(result: pytest.RunResult, *, passed: int) -> None:
+    """Check that so many tests have passed, and that none is named for what it left."""
+    result.assert_outcomes(passed=passed)
+    for left in ("*left behind*", "*left running*"):
+        result.stdout.no_fnmatch_line(left)
+
+
 @pytest.fixture
 def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the plugins that happen to be installed: what a run loads is up to the test."""
