@@ -41,9 +41,6 @@ from shared_mqtt_pool import SharedMQTTPool, new_client
 
 Seconds = list[float]
 
-BARE_CLIENTS = 100
-"""How many come and go during each tenth of many loans, for the machine may change its speed."""
-
 
 def timed(action: Callable[[], object], rounds: int) -> Seconds:
     """Return how long each of *rounds* calls takes."""
@@ -55,14 +52,22 @@ def timed(action: Callable[[], object], rounds: int) -> Seconds:
     return seconds
 
 
-def in_turn(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+Actions = dict[str, Callable[[], object]]
+
+
+def take_turns(actions: Actions, turns: int, rounds: int = 1) -> dict[str, float]:
     """Return the median of each action; they take turns, so a noisy moment hits all alike."""
     seconds: dict[str, Seconds] = {name: [] for name in actions}
-    for turn in range(11):
+    for _ in range(turns):
         for name, action in actions.items():
-            of_this_turn = timed(action, rounds // 10)
-            seconds[name] += of_this_turn if turn else []  # the first one warms up
+            seconds[name] += timed(action, rounds)
     return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def in_turn(actions: Actions, rounds: int) -> dict[str, float]:
+    """Return the median of each action in ten turns, after one that warms up."""
+    take_turns(actions, 1, rounds // 10)
+    return take_turns(actions, 10, rounds // 10)
 
 
 @contextlib.contextmanager
@@ -217,13 +222,13 @@ def bench_operations(rounds: int) -> None:
     """Compare a loan, a barrier and round trips with a bare connect and disconnect."""
     with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
         pool.barrier()
-        actions: dict[str, Callable[[], object]] = {
+        actions: Actions = {
             "connect and disconnect": lambda: connect_and_disconnect(broker),
             "acquire and release": lambda: pool.release(pool.acquire()),
             "barrier": pool.barrier,
         }
         show(in_turn(actions, rounds), "connect and disconnect")
-        trips: dict[str, Callable[[], object]] = {
+        trips: Actions = {
             f"round trip on one client, QoS {qos}": RoundTrip(pool, qos) for qos in (0, 1, 2)
         }
         show(in_turn(trips, rounds), "round trip on one client, QoS 0")
@@ -345,22 +350,18 @@ class ManyLoans:
 def time_many_loans(loans: int, progress: Callable[[int], None] = lambda _done: None) -> ManyLoans:
     """Lend and take back a client so many times, and tell *progress* how many are done."""
     with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
-        tenth = max(BARE_CLIENTS, loans // 10)
-
-        def lend() -> None:
-            pool.release(pool.acquire())
-
-        timed(lend, tenth // 10)
+        tenth = max(1, loans // 10)
+        actions: Actions = {
+            "loan": lambda: pool.release(pool.acquire()),
+            "bare": lambda: connect_and_disconnect(broker),
+        }
+        take_turns(actions, max(1, tenth // 10))  # to warm up
         before = resources()
         medians, bare_medians = [], []
         for number in range(10):
-            lent: Seconds = []
-            bare: Seconds = []
-            for _ in range(BARE_CLIENTS):
-                lent += timed(lend, tenth // BARE_CLIENTS)
-                bare += timed(lambda: connect_and_disconnect(broker), 1)
-            medians.append(statistics.median(lent))
-            bare_medians.append(statistics.median(bare))
+            of_tenth = take_turns(actions, tenth)
+            medians.append(of_tenth["loan"])
+            bare_medians.append(of_tenth["bare"])
             progress((number + 1) * tenth)
         return ManyLoans(before, resources(), medians, bare_medians)
 
