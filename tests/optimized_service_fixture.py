@@ -255,7 +255,7 @@ class ServiceUnderTest:
                 life.enter_context(fix)
                 life.callback(self._end_threads, fix, pool)
                 _start_raw_threads_as_others(patch)
-                programs = _noted(patch, subprocess.Popen)
+                programs = _note_programs(patch)
                 life.callback(_end_programs, programs)  # before threads that wait for one
             lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class, pool, lending)
@@ -319,7 +319,7 @@ class ServiceUnderTest:
         if cleanup is None or self.cleaned_up:
             return
         with pytest.MonkeyPatch.context() as patch:
-            _shorten_sleeps(patch, threading.current_thread())
+            _shorten_sleeps(patch)
             background.get_ready_for_cleanup(patch)
             _finished(getattr(self.service, cleanup)())
 
@@ -342,11 +342,13 @@ class ServiceUnderTest:
             )
 
 
-def _shorten_sleeps(patch: pytest.MonkeyPatch, thread: threading.Thread) -> None:
-    sleep = time.sleep
+def _shorten_sleeps(patch: pytest.MonkeyPatch) -> None:
+    """Have this thread not pause for long; others sleep as always."""
+    sleep, cleaning = time.sleep, threading.current_thread()
 
     def sleep_shortly(seconds: float) -> None:
-        sleep(min(seconds, SHORT_SLEEP) if threading.current_thread() is thread else seconds)
+        is_ours = threading.current_thread() is cleaning
+        sleep(min(seconds, SHORT_SLEEP) if is_ours else seconds)
 
     patch.setattr(time, "sleep", sleep_shortly)
 
@@ -429,19 +431,19 @@ def _end_programs(programs: Iterable[subprocess.Popen[Any]]) -> None:
             program.wait()
 
 
-def _noted(patch: pytest.MonkeyPatch, cls: type) -> list[Any]:
-    """Return a list to which the objects of a class are added as others than brokers make them."""
-    made: list[Any] = []
-    initialise: Callable[..., None] = cls.__init__  # type: ignore[misc]
+def _note_programs(patch: pytest.MonkeyPatch) -> list[subprocess.Popen[Any]]:
+    """Return a list to which each program is added that ``subprocess`` starts, but brokers."""
+    programs: list[subprocess.Popen[Any]] = []
+    initialise = subprocess.Popen.__init__
 
     @functools.wraps(initialise)
     def initialise_and_note(self: Any, *args: Any, **kwargs: Any) -> None:
         initialise(self, *args, **kwargs)
         if sys._getframe(1).f_globals.get("__name__") != TestMQTTBroker.__module__:
-            made.append(self)
+            programs.append(self)
 
-    patch.setattr(cls, "__init__", initialise_and_note)
-    return made
+    patch.setattr(subprocess.Popen, "__init__", initialise_and_note)
+    return programs
 
 
 class _RunningFlag:
