@@ -29,15 +29,12 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from helpers.processes import memory_of
-from mqtt_test_broker import (
-    POLL_INTERVAL,
-    START_TIMEOUT,
-    BrokerError,
-    MQTTEndpoint,
-    TestMQTTBroker,
-    find_mosquitto,
-)
-from shared_mqtt_pool import SharedMQTTPool, new_client
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.broker.binary import find_mosquitto
+from mqtt_testing.broker.process import POLL_INTERVAL, START_TIMEOUT
+from mqtt_testing.clients.paho_internals import new_client
+from mqtt_testing.wire.endpoint import MQTTEndpoint
+from shared_mqtt_pool import SharedMQTTPool
 
 Seconds = list[float]
 

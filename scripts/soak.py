@@ -38,13 +38,9 @@ import pytest
 from bench import time_brokers, time_many_loans, timed
 from helpers.processes import processes_with, wait_until
 from helpers.raw_clients import crowd, in_another_process
-from mqtt_test_broker import (
-    FOLDER_PREFIX,
-    BrokerError,
-    TestMQTTBroker,
-    find_mosquitto,
-    mosquitto_version,
-)
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.broker.binary import find_mosquitto, mosquitto_version
+from mqtt_testing.broker.folder import FOLDER_PREFIX
 from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
 from verify_speedup import (
     OUR_TESTS,
@@ -400,13 +396,13 @@ FLOOD = """
     import time
     from pathlib import Path
 
-    import shared_mqtt_pool
+    from mqtt_testing.clients import limits
 
     sys.path.append(TESTS)
     from helpers.processes import memory_of
     from helpers.raw_clients import flood, in_another_process
 
-    shared_mqtt_pool.HISTORY_LENGTH = THOUSANDS * 100
+    limits.HISTORY_LENGTH = THOUSANDS * 100
 
 
     def test_flood(mqtt_monitor, test_mqtt_broker):

@@ -33,25 +33,21 @@ from unittest.mock import MagicMock
 import pytest
 
 if TYPE_CHECKING or not __package__:
-    import optimized_service_fixture as service_module
-    from mqtt_test_broker import add_to_summary, register_with_pytest
-    from optimized_service_fixture import (
-        function_of,
-        override_fixture,
-        replaced_fixture,
-        service_fixture,
-        services_of_test,
-    )
+    from mqtt_testing.registration import register
+    from mqtt_testing.services import override as service_module
+    from mqtt_testing.services.executors import futures_fix
+    from mqtt_testing.services.fixture import service_fixture
+    from mqtt_testing.services.lifetime import services_of_test
+    from mqtt_testing.services.override import function_of, override_fixture, replaced_fixture
+    from mqtt_testing.summary import add_to_summary
 else:
-    from . import optimized_service_fixture as service_module
-    from .mqtt_test_broker import add_to_summary, register_with_pytest
-    from .optimized_service_fixture import (
-        function_of,
-        override_fixture,
-        replaced_fixture,
-        service_fixture,
-        services_of_test,
-    )
+    from .mqtt_testing.registration import register
+    from .mqtt_testing.services import override as service_module
+    from .mqtt_testing.services.executors import futures_fix
+    from .mqtt_testing.services.fixture import service_fixture
+    from .mqtt_testing.services.lifetime import services_of_test
+    from .mqtt_testing.services.override import function_of, override_fixture, replaced_fixture
+    from .mqtt_testing.summary import add_to_summary
 
 OVERRIDDEN = "camera_detector"
 CLASS_NAME = "CameraDetector"
@@ -280,6 +276,6 @@ def _waits_for_discovery(item: pytest.Item) -> bool:
     )
 
 
-register_with_pytest(__name__)
+register("broker", "clients", "services", modules=[futures_fix, sys.modules[__name__]])
 sys.meta_path.append(_TestsPackageFinder())
 optimize_camera_detector_fixture()

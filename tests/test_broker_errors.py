@@ -13,7 +13,9 @@ import mqtt_test_broker
 import pytest
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
 from helpers.processes import wait_until
-from mqtt_test_broker import BrokerError, TestMQTTBroker, find_mosquitto, mosquitto_version
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.broker.binary import find_mosquitto, mosquitto_version
+from mqtt_testing.broker.folder import FOLDER_PREFIX
 
 TESTS = Path(__file__).parent
 
@@ -168,7 +170,8 @@ class TestScarcity:
     START = """
         import encodings.idna, os, resource, sys, tempfile
         sys.path.insert(0, sys.argv[1])
-        from mqtt_test_broker import BrokerError, TestMQTTBroker, find_mosquitto
+        from mqtt_test_broker import BrokerError, TestMQTTBroker
+        from mqtt_testing.broker.binary import find_mosquitto
 
         def start():
             broker = TestMQTTBroker()
@@ -285,7 +288,7 @@ class TestScarcity:
             fcntl.flock = flock
             start()
             """
-        left = tmp_path / f"{mqtt_test_broker.FOLDER_PREFIX}left"
+        left = tmp_path / f"{FOLDER_PREFIX}left"
         left.mkdir()
         assert self.run(code, tmp_path) == ["started"]
         assert list(tmp_path.iterdir()) == [left]
@@ -360,7 +363,8 @@ class TestReport:
             "tests/test_it.py",
             """
             import mqtt_test_broker, pytest
-            mqtt_test_broker.START_TIMEOUT = 0.2
+            from mqtt_testing.broker import process
+            process.START_TIMEOUT = 0.2
             @pytest.mark.parametrize("n", range(200))
             def test(test_mqtt_broker, n): pass
             """,

@@ -9,12 +9,13 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
-import mqtt_test_broker
 import paho.mqtt.client as mqtt
 import pytest
 from helpers.clients import connected, paho_client
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
-from mqtt_test_broker import OBSERVER_ID_PREFIX, BrokerError, TestMQTTBroker
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.broker.binary import find_mosquitto
+from mqtt_testing.broker.connections import OBSERVER_ID_PREFIX
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -468,7 +469,7 @@ class TestAfterwards:
         executable = pytester.path / "mosquitto"
         executable.write_text(
             f'#!/bin/sh\necho "$1" >>{runs}\n[ ! -e broken ] || exit 3\n'
-            f'exec {mqtt_test_broker.find_mosquitto()} "$@"\n'
+            f'exec {find_mosquitto()} "$@"\n'
         )
         executable.chmod(0o755)
         repository.write(

@@ -17,7 +17,9 @@ import pytest
 from helpers.clients import connected
 from helpers.drop_in import ALL_MODULES, Repository, few_plugins  # noqa: F401
 from helpers.processes import wait_until
-from mqtt_test_broker import BrokerError, ExternalMQTTBroker, MQTTEndpoint, TestMQTTBroker
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.broker.external import ExternalMQTTBroker
+from mqtt_testing.wire.endpoint import MQTTEndpoint
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 

@@ -45,7 +45,7 @@ def test_a_flood_is_counted_to_the_last_message(
 def test_a_barrier_waits_as_long_as_what_is_before_it_goes_on_arriving(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 1.0)
+    monkeypatch.setattr("mqtt_testing.clients.limits.TIMEOUT", 1.0)
     monitor = MQTTMonitor(pool)
     on_message = pool.observer._client.on_message
     assert on_message is not None
@@ -163,7 +163,7 @@ def test_threads_that_send_on_the_shared_connection_do_not_mix(
 def test_the_monitor_keeps_so_many_bytes_and_no_more(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared_mqtt_pool.HISTORY_SIZE", 3 * MEGABYTE)
+    monkeypatch.setattr("mqtt_testing.clients.limits.HISTORY_SIZE", 3 * MEGABYTE)
     monitor = MQTTMonitor(pool)
     client = pool.acquire()
     for number in range(10):
@@ -186,10 +186,10 @@ def test_what_the_monitor_did_not_keep_is_in_the_summary(
     repository.write(
         "tests/conftest.py",
         """
-        import shared_mqtt_pool
+        from mqtt_testing.clients import limits
         from shared_mqtt_pool import mqtt_client, mqtt_monitor
 
-        shared_mqtt_pool.HISTORY_LENGTH = 10
+        limits.HISTORY_LENGTH = 10
         """,
     )
     repository.write(

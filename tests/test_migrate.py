@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 from helpers.drop_in import ALL_MODULES, CAMERA_SERVICE
-from mqtt_test_broker import find_mosquitto
+from mqtt_testing.broker.binary import find_mosquitto
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "scripts"

@@ -13,14 +13,11 @@ import pytest
 from helpers.clients import connected
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
 from helpers.processes import ends, wait_until
-from mqtt_test_broker import (
-    BrokerError,
-    ExternalMQTTBroker,
-    MQTTEndpoint,
-    MQTTTestBroker,
-    PortInUseError,
-    TestMQTTBroker,
-)
+from mqtt_test_broker import BrokerError, MQTTTestBroker, TestMQTTBroker
+from mqtt_testing.broker import process
+from mqtt_testing.broker.errors import PortInUseError
+from mqtt_testing.broker.external import ExternalMQTTBroker
+from mqtt_testing.wire.endpoint import MQTTEndpoint
 
 
 @pytest.fixture
@@ -180,7 +177,8 @@ class TestLife:
                 assert broker.answers()
                 broker.restart()
             try:
-                mqtt_test_broker.START_TIMEOUT = 0.2
+                from mqtt_testing.broker import process
+                process.START_TIMEOUT = 0.2
                 mqtt_test_broker.TestMQTTBroker(executable={str(hung)!r}).start()
             except mqtt_test_broker.BrokerError as error:
                 assert "does not answer" in str(error), error
@@ -191,13 +189,13 @@ class TestLife:
     def test_a_port_that_is_lost_to_another_is_given_up(self, monkeypatch):
         with TestMQTTBroker() as other:
             taken = [other.port]
-            reserve = mqtt_test_broker._reserve_port
+            reserve = process.reserve_port
 
             def reserve_a_taken_one_first(host, port):
                 reservation = reserve(host, port)
                 return _PortOf(reservation, taken.pop()) if taken else reservation
 
-            monkeypatch.setattr(mqtt_test_broker, "_reserve_port", reserve_a_taken_one_first)
+            monkeypatch.setattr(process, "reserve_port", reserve_a_taken_one_first)
             with TestMQTTBroker() as broker:
                 assert broker.port != other.port
                 assert broker.answers()

@@ -12,7 +12,9 @@ from textwrap import dedent
 import pytest
 from helpers.drop_in import Repository, few_plugins  # noqa: F401
 from helpers.processes import ends, is_alive, wait_until
-from mqtt_test_broker import FOLDER_PREFIX, TestMQTTBroker, find_mosquitto
+from mqtt_test_broker import TestMQTTBroker
+from mqtt_testing.broker.binary import find_mosquitto
+from mqtt_testing.broker.folder import FOLDER_PREFIX
 
 TESTS = Path(__file__).parent
 

@@ -21,7 +21,6 @@ from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
 import pytest
-import shared_mqtt_pool
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -32,10 +31,14 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
-from mqtt_test_broker import TestMQTTBroker, mqtt_length, mqtt_string
+from mqtt_test_broker import TestMQTTBroker
+from mqtt_testing.clients import listeners
+from mqtt_testing.clients import pool as pool_module
+from mqtt_testing.clients.paho_internals import new_client
+from mqtt_testing.wire.packets import mqtt_length, mqtt_string
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-from shared_mqtt_pool import SharedMQTTPool, new_client
+from shared_mqtt_pool import SharedMQTTPool
 
 TIMEOUT = 5.0
 NOWHERE = ("192.0.2.1", 9)
@@ -520,7 +523,7 @@ def test_a_release_leaves_the_loan_alone_that_took_the_session_over(
 def test_a_barrier_does_not_wait_for_a_loan_that_is_cut_off(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
-    monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 1.0)
+    monkeypatch.setattr("mqtt_testing.clients.limits.TIMEOUT", 1.0)
     client: Any = pool.acquire(client_id="ann")
     client.loop_stop()  # so that it does not notice
     if ending == "broken":
@@ -534,7 +537,7 @@ def test_a_barrier_does_not_wait_for_a_loan_that_is_cut_off(
 def test_a_barrier_passes_through_a_loan_with_a_loop_of_its_own(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 1.0)
+    monkeypatch.setattr("mqtt_testing.clients.limits.TIMEOUT", 1.0)
     client: Any = pool.acquire()
     client.loop_stop()
     client.on_socket_register_write = lambda *_: None  # that loop waits for us
@@ -601,13 +604,13 @@ def test_a_loop_that_is_stopped_promptly_was_stopped(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client: Any = pool.acquire()
-    stop = shared_mqtt_pool._stop_network_loop
+    stop = listeners.stop_network_loop
 
     def stop_and_lose_the_race(client: Any, thread: threading.Thread) -> None:
         stop(client, thread)
         thread.join()
 
-    monkeypatch.setattr(shared_mqtt_pool, "_stop_network_loop", stop_and_lose_the_race)
+    monkeypatch.setattr(listeners, "stop_network_loop", stop_and_lose_the_race)
     assert client.loop_stop() == mqtt.MQTT_ERR_SUCCESS
 
 
@@ -622,7 +625,7 @@ def test_a_loan_is_redirected_that_sets_host_and_port(pool: SharedMQTTPool) -> N
 def test_all_are_released_though_one_is_blocked(
     pool: SharedMQTTPool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end = shared_mqtt_pool.end_client
+    end = pool_module.end_client
     clients: list[Any] = []
 
     def fail_for_the_first(client: Any) -> None:
@@ -630,7 +633,7 @@ def test_all_are_released_though_one_is_blocked(
         if client is clients[0]:
             raise TimeoutError("a callback blocks")
 
-    monkeypatch.setattr(shared_mqtt_pool, "end_client", fail_for_the_first)
+    monkeypatch.setattr(pool_module, "end_client", fail_for_the_first)
     with pytest.raises(TimeoutError), pool.lending():
         clients += [pool.acquire() for _ in range(2)]
     assert pool.ref_count == 0

@@ -17,19 +17,15 @@ from helpers.clients import connected, paho_client
 from helpers.drop_in import Repository, assert_nothing_left, few_plugins  # noqa: F401
 from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.clients.ending import end_client
+from mqtt_testing.clients.listeners import ClientScope
+from mqtt_testing.clients.observing_client import ObservingClient
+from mqtt_testing.clients.paho_internals import new_client
+from mqtt_testing.wire.publish import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.publish import single
-from shared_mqtt_pool import (
-    ClientScope,
-    MQTTConnectionError,
-    MQTTMessage,
-    MQTTMonitor,
-    SharedMQTTPool,
-    _ObservingClient,
-    end_client,
-    new_client,
-)
+from shared_mqtt_pool import MQTTConnectionError, MQTTMonitor, SharedMQTTPool
 
 NOWHERE = "192.0.2.1"  # an address that is reserved for documentation
 
@@ -320,7 +316,7 @@ class TestPool:
     def test_a_malformed_packet_is_an_error_of_the_protocol(self, packet):
         ours, brokers = socket.socketpair()
         with ours, brokers:
-            client = new_client(_ObservingClient, protocol=mqtt.MQTTv5)
+            client = new_client(ObservingClient, protocol=mqtt.MQTTv5)
             client._sock = ours
             client.on_message = lambda _message: None
             brokers.sendall(packet)
@@ -358,7 +354,7 @@ class TestPool:
 
     @pytest.mark.timeout(30)
     def test_a_barrier_does_not_wait_for_a_broker_that_died(self, monkeypatch):
-        monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 3600)
+        monkeypatch.setattr("mqtt_testing.clients.limits.TIMEOUT", 3600)
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
             pool.broker_died = broker.died
             observer = pool.observer
@@ -383,7 +379,7 @@ class TestPool:
             assert [message.topic for message in monitor.wait_for("#")] == ["after"]
 
     def test_a_client_that_waits_for_the_pool_keeps_nobody_else(self, monkeypatch):
-        monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 1)
+        monkeypatch.setattr("mqtt_testing.clients.limits.TIMEOUT", 1)
         with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
             pool.watch()
             broker.stop()
@@ -428,8 +424,10 @@ class TestPool:
     def test_cuts_off_a_client_that_is_kept_in_a_callback(
         self, session_mqtt_broker, pool, monkeypatch
     ):
-        monkeypatch.setattr("shared_mqtt_pool.TIMEOUT", 0.3)
-        monkeypatch.setattr("shared_mqtt_pool.end_client", partial(end_client, timeout=0.3))
+        monkeypatch.setattr("mqtt_testing.clients.limits.TIMEOUT", 0.3)
+        monkeypatch.setattr(
+            "mqtt_testing.clients.pool.end_client", partial(end_client, timeout=0.3)
+        )
         pool.watch()
         in_callback, go_on = threading.Event(), threading.Event()
         with pool.lending():
@@ -684,7 +682,7 @@ class TestMonitor:
             mqtt_monitor.assert_none(unseen)
 
     def test_says_what_it_did_not_keep(self, session_mqtt_broker, mqtt_client, monkeypatch):
-        monkeypatch.setattr("shared_mqtt_pool.HISTORY_LENGTH", 10)
+        monkeypatch.setattr("mqtt_testing.clients.limits.HISTORY_LENGTH", 10)
         with SharedMQTTPool(session_mqtt_broker.get_connection_params()) as pool:
             monitor = MQTTMonitor(pool)
             for number in range(25):
@@ -722,7 +720,8 @@ class TestCleanBroker:
         return repository.write(
             "tests/conftest.py",
             """
-            from shared_mqtt_pool import (
+            from mqtt_testing.clients.observing_client import ObservingClient
+from shared_mqtt_pool import (
                 mqtt_client, mqtt_client_factory, mqtt_monitor, mqtt_topic_factory,
                 shared_mqtt_pool,
             )

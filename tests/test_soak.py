@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from helpers.processes import processes_with, wait_until
-from mqtt_test_broker import find_mosquitto
+from mqtt_testing.broker.binary import find_mosquitto
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "soak.py"
 

@@ -185,11 +185,26 @@ class State:
         target = self._root / change.path
         if change.new is None:
             target.unlink(missing_ok=True)
+            self._remove_if_empty(target.parent)
             return
+        target.parent.mkdir(parents=True, exist_ok=True)
         mode = self._mode(change.path)
         if mode is None and change.path in self.records:
             mode = self.records[change.path].mode
         write_atomically(target, change.new, mode)
+
+    def _remove_if_empty(self, folder: Path) -> None:
+        """Remove a folder that was made for our files; compiled ones in it are of no value.
+
+        A folder of the user's that was empty before is one that git does not know either.
+        """
+        while folder != self._root and not any(folder.glob("*.py")):
+            shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+            try:
+                folder.rmdir()
+            except OSError:  # it has something else
+                return
+            folder = folder.parent
 
     def _keep(self, content: bytes | None) -> str | None:
         return None if content is None else self._keep_content(content)

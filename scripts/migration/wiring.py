@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .findings.slow_fixtures import import_of_class
+from .findings.sources import OUR_FOLDER
 from .findings.suite import Suite
 from .pytest_runs import CollectedTest, PytestRun
 from .repository import CannotMigrateError, Repository, decode, encode_like
@@ -58,6 +59,7 @@ class Option:
     """One way to use the modules."""
 
     modules: tuple[str, ...]
+    """The plain modules that it takes; those that are doors take the folder behind them, too."""
     imports: tuple[Import, ...]
     fixture: str
     """The fixture that shows whether the option is in effect."""
@@ -69,7 +71,17 @@ class Option:
     """Whether it is only of use to tests that ask for that fixture."""
     definitions: str = ""
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What is copied into the folder of tests, relative to it."""
+        files = [Path(f"{module}.py") for module in self.modules]
+        if self.modules != _FUTURES_ALONE:
+            folder = OUR_TESTS / OUR_FOLDER
+            files += sorted(path.relative_to(OUR_TESTS) for path in folder.rglob("*.py"))
+        return tuple(files)
 
+
+_FUTURES_ALONE = ("concurrent_futures_fix",)
 _FUTURES = Import("concurrent_futures_fix", ("fix_concurrent_futures",))
 
 OPTIONS = {
@@ -90,12 +102,12 @@ OPTIONS = {
             _FUTURES,
         ),
         fixture="camera_detector",
-        source="optimized_service_fixture",
+        source="mqtt_testing.services.fixture",
         serves="tests that use a fixture camera_detector",
         needs_fixture=True,
     ),
     2: Option(
-        modules=("concurrent_futures_fix",),
+        modules=_FUTURES_ALONE,
         imports=(_FUTURES,),
         fixture="fix_concurrent_futures",
         source="concurrent_futures_fix",
@@ -108,7 +120,7 @@ OPTIONS = {
             Import("shared_mqtt_pool", ("prompt_mqtt_clients", "redirected_mqtt_clients")),
         ),
         fixture="prompt_mqtt_clients",
-        source="shared_mqtt_pool",
+        source="mqtt_testing.clients.plugin",
         serves="all tests",
         definitions=EVERY_CLIENT,
     ),
@@ -123,14 +135,14 @@ def planned_changes(
     Raises:
         CannotMigrateError: a file cannot be read, or is no Python.
     """
-    changes = [_copy(repository, module, state) for module in option.modules]
+    changes = [_copy(repository, file, state) for file in option.files]
     changes.append(_wired_conftest(repository, option, run))
     return [change for change in changes if change.old != change.new]
 
 
-def _copy(repository: Repository, module: str, state: State) -> Change:
-    ours = OUR_TESTS / f"{module}.py"
-    path = repository.tests / ours.name
+def _copy(repository: Repository, file: Path, state: State) -> Change:
+    ours = OUR_TESTS / file
+    path = repository.tests / file
     old, new = repository.read(path), ours.read_bytes()
     if old is not None and path in state.records and not state.is_as_we_left_it(path, old):
         return Change(path, old, old)  # the user has made it his own
@@ -155,7 +167,7 @@ def useful_tests(option: Option, run: PytestRun) -> list[CollectedTest]:
 
 def is_in_effect(option: Option, test: CollectedTest) -> bool:
     """Say whether a test gets the option's fixture from our modules."""
-    return test.fixtures.get(option.fixture, "").rpartition(".")[2] == option.source
+    return f".{test.fixtures.get(option.fixture)}".endswith(f".{option.source}")
 
 
 # --- conftest.py --------------------------------------------------------------------------------
@@ -172,7 +184,7 @@ def wired_options(repository: Repository) -> list[int]:
         for number, option in OPTIONS.items()
         if not list(_missing_imports(option, tree, repository.is_package))
         and not _misses_definitions(option, tree)
-        and all((repository.root / repository.tests / f"{m}.py").exists() for m in option.modules)
+        and all((repository.root / repository.tests / file).exists() for file in option.files)
     ]
 
 

@@ -10,6 +10,7 @@ from textwrap import dedent
 import pytest
 
 TESTS = Path(__file__).resolve().parent.parent
+KIT = TESTS / "mqtt_testing"
 
 ALL_MODULES = (
     "mqtt_test_broker",
@@ -90,8 +91,7 @@ class Repository:
     ) -> None:
         self._pytester = pytester
         self.tests = pytester.mkpydir("tests") if package else pytester.mkdir("tests")
-        for module in modules:
-            shutil.copy(TESTS / f"{module}.py", self.tests)
+        copy_modules(modules, self.tests)
         self.write("service.py", CAMERA_SERVICE)
 
     def write(self, path: str, text: str) -> Repository:
@@ -110,6 +110,15 @@ class Repository:
             *arguments,
             timeout=60,
         )
+
+
+def copy_modules(modules: Iterable[str], tests: Path) -> None:
+    """Copy doors into a folder of tests, and the folder that is behind them."""
+    for module in modules:
+        shutil.copy(TESTS / f"{module}.py", tests)
+        if module != "concurrent_futures_fix":
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(KIT, tests / KIT.name, ignore=ignored, dirs_exist_ok=True)
 
 
 def assert_nothing_left(result: pytest.RunResult, *, passed: int) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mqtt_test_broker import mqtt_length, mqtt_string
+from mqtt_testing.wire.packets import mqtt_length, mqtt_string
 
 TESTS = Path(__file__).resolve().parent.parent
 CLEAN_SESSION = 0x02

@@ -16,7 +16,8 @@ OUR_MODULES = {
     "optimized_service_fixture",
     "camera_detector_optimized_fixture",
 }
-SIGN_OF_OURS = re.compile(r"^(register_with_pytest\(__name__\)|class ConcurrentFuturesFix\b)", re.M)
+OUR_FOLDER = "mqtt_testing"
+SIGN_OF_OURS = re.compile(r"^(_register\(|register\(|class ConcurrentFuturesFix\b)", re.M)
 _SKIPPED_FOLDERS = {"venv", "env", "node_modules", "build", "dist", "site-packages", "__pycache__"}
 _TEST_FOLDER = re.compile(r"tests?|testing|\w+_tests?|tests?_\w+")
 _TEST_FILE = re.compile(r"test_\w+\.py|\w+_test\.py|tests?\.py|conftest\.py")
@@ -41,13 +42,14 @@ def python_files(repo: Path) -> Iterator[Path]:
 
 
 def is_skipped(folder: Path) -> bool:
-    """Say so of folders that hold no sources of the repository: environments, caches."""
+    """Return whether a folder has no sources of the repository: environments, caches, our own."""
     name = folder.name
     return (
         name in _SKIPPED_FOLDERS
         or name.startswith(".")
         or name.endswith(".egg-info")
         or (folder / "pyvenv.cfg").exists()
+        or (name == OUR_FOLDER and (folder / "registration.py").exists())
     )
 
 

@@ -1,0 +1,1 @@
+"""A real mosquitto for a pytest session, or a broker that runs already."""

@@ -1,0 +1,1 @@
+"""Clients on loan, a monitor of everything that is published, a clean broker a test."""

@@ -1,0 +1,173 @@
+"""Ends a client, and proves that the broker is done with it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import select
+import socket
+import threading
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from ..originals import monotonic
+from . import limits
+from .network_loop import (
+    StayInLoop,
+    network_loop_of,
+    stay_in_loop,
+    stop_network_loop,
+    write_if_nobody_else_does,
+)
+from .paho_internals import is_connected, is_in_callback, paho_class_of, raw_socket
+
+_CALLBACKS = (
+    "on_connect",
+    "on_connect_fail",
+    "on_disconnect",
+    "on_log",
+    "on_message",
+    "on_pre_connect",
+    "on_publish",
+    "on_subscribe",
+    "on_unsubscribe",
+)
+
+_SOCKET_CALLBACKS = (  # an asyncio loop unregisters the socket in these
+    "on_socket_open",
+    "on_socket_close",
+    "on_socket_register_write",
+    "on_socket_unregister_write",
+)
+
+
+def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
+    """Disconnect *client*, end its network loop, and prove that the broker is done with it.
+
+    None of its callbacks runs from here on. The proof is the end of the stream from the broker,
+    which closes a connection once it has processed everything that came before DISCONNECT.
+
+    Raises:
+        TimeoutError: the broker did not close the connection, or a callback blocks the network
+            loop, for *timeout* seconds.
+    """
+    _silence(client, _CALLBACKS)
+    _forgive_socket_callbacks(client)
+    deadline = monotonic() + timeout
+    with contextlib.ExitStack() as opened:
+        stream = _duplicate_stream(client) if is_connected(client) else None
+        if stream is not None:
+            opened.enter_context(stream)
+        with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
+            paho_class_of(client).disconnect(client, properties=_properties_to_end_with(client))
+            write_if_nobody_else_does(client)
+        try:
+            _end_network_loop(client, deadline)
+        except TimeoutError:
+            _cut_off(client)
+            raise
+        _write_what_is_left(client, deadline)
+        _silence(client, _SOCKET_CALLBACKS)
+        if stay_in_loop(client) is None:
+            client._reset_sockets(sockpair_only=True)  # which paho leaves to the collector
+        if stream is not None:
+            _wait_for_end(stream, deadline)
+
+
+def _cut_off(client: Any) -> None:
+    """Take the connection from a client whose network loop is kept in a callback."""
+    _silence(client, _SOCKET_CALLBACKS)  # they would wait for the other callback
+    raw = raw_socket(client)
+    if raw is not None:
+        with contextlib.suppress(OSError):
+            client.loop_write()  # DISCONNECT, lest its will be published
+            raw.shutdown(socket.SHUT_RDWR)
+
+
+def _forgive_socket_callbacks(client: Any) -> None:
+    """Let a client end whose socket an event loop watches that is closed, as its test is over."""
+    for name in _SOCKET_CALLBACKS:
+        callback = getattr(client, name)
+        if callback is not None:
+            setattr(client, name, functools.partial(_call_and_forgive, callback))
+
+
+def _call_and_forgive(callback: Callable[..., None], *args: Any) -> None:
+    with contextlib.suppress(Exception):
+        callback(*args)
+
+
+def _properties_to_end_with(client: Any) -> Properties | None:
+    """Have the session end as well; its client id, chosen by the broker, may be unknown to us."""
+    if client._protocol != mqtt.MQTTv5:
+        return None
+    properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = 0
+    return properties
+
+
+def _silence(client: Any, callbacks: Sequence[str]) -> None:
+    for name in callbacks:
+        setattr(client, name, None)
+    with client._callback_mutex:
+        client._on_message_filtered = type(client._on_message_filtered)()
+
+
+def _duplicate_stream(client: Any) -> socket.socket | None:
+    connection = client.socket()
+    try:
+        return socket.socket(fileno=os.dup(connection.fileno())) if connection else None
+    except OSError:  # closed by the test, or by the network loop this very moment
+        return None
+
+
+def _write_what_is_left(client: Any, deadline: float) -> None:
+    """Send what did not fit into the connection's buffer, DISCONNECT at the end of it."""
+    with contextlib.suppress(OSError, ValueError):  # the connection may end at any time
+        while client.want_write() and client.socket() and monotonic() < deadline:
+            select.select([], [client.socket()], [], max(0.0, deadline - monotonic()))
+            if client.loop_write() != mqtt.MQTT_ERR_SUCCESS:
+                return
+
+
+def _end_network_loop(client: Any, deadline: float) -> None:
+    stay, thread = stay_in_loop(client), network_loop_of(client)
+    if thread is None or thread is threading.current_thread():
+        return
+    stop_network_loop(client, thread)
+    if stay is not None:
+        has_ended = _await_leaving(client, stay, deadline)
+    else:
+        thread.join(max(0.0, deadline - monotonic()))
+        has_ended = not thread.is_alive()
+    if not has_ended:
+        raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
+    client._thread = None
+
+
+def _await_leaving(client: Any, stay: StayInLoop, deadline: float) -> bool:
+    """Wait for somebody to be out of ``loop_forever()``, unless he is about to connect."""
+    while not stay.over.wait(limits.LOOK_INTERVAL):
+        if client.socket() is None and not is_in_callback(client):
+            return True  # he will find that he has to stop
+        if monotonic() > deadline:
+            return False
+    return True
+
+
+def _wait_for_end(stream: socket.socket, deadline: float) -> None:
+    stream.setblocking(True)
+    while True:
+        stream.settimeout(max(0.001, deadline - monotonic()))
+        try:
+            if not stream.recv(65536):
+                return
+        except ConnectionError:
+            return
+        except socket.timeout:
+            raise TimeoutError("the broker has not closed the connection") from None

@@ -1,0 +1,142 @@
+"""What was published since the test began."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from ..originals import monotonic
+from ..wire.publish import MQTTMessage
+from . import limits
+from .pool import SharedMQTTPool
+
+
+class MQTTMonitor:
+    """What was published since the test began, whoever published it, in its fixtures too.
+
+    Usage::
+
+        mqtt_monitor.wait_for("device/+/status", count=2)
+        mqtt_monitor.assert_none("device/alarm")
+
+    """
+
+    def __init__(self, pool: SharedMQTTPool) -> None:
+        self._pool = pool
+        self._history = pool.history
+        pool.watch()
+        start = pool.start_of_test
+        self._start = self._history.position if start is None else start
+
+    @property
+    def messages(self) -> list[MQTTMessage]:
+        """What has arrived so far, in order; the latest, where it was too much to keep."""
+        return list(self._history.since(self._start)[0])
+
+    @property
+    def dropped(self) -> int:
+        """How many earlier messages were not kept."""
+        return self._history.dropped_since(self._start)
+
+    def describe_dropped(self) -> str:
+        """Say how many messages were not kept, and why."""
+        return (
+            f"{self.dropped} earlier messages were not kept. The monitor keeps "
+            f"{limits.HISTORY_LENGTH} messages and {limits.HISTORY_SIZE} bytes of payload: "
+            "call mqtt_monitor.clear() in between."
+        )
+
+    def wait_for(
+        self,
+        topic_filter: str,
+        count: int = 1,
+        timeout: float = limits.TIMEOUT,
+        where: Callable[[MQTTMessage], bool] | None = None,
+    ) -> list[MQTTMessage]:
+        """Return the matching messages as soon as there are *count*, from before the call too.
+
+        Args:
+            topic_filter: an MQTT topic filter, with ``+`` and ``#``.
+            count: how many it takes.
+            timeout: seconds to wait for them.
+            where: a condition that a message has to meet as well.
+
+        Raises:
+            ValueError: the topic filter is malformed.
+            pytest.fail.Exception: they do not come; the message lists what came instead.
+        """
+        __tracebackhide__ = True
+        _check_topic_filter(topic_filter)
+        deadline = monotonic() + timeout
+        found: list[MQTTMessage] = []
+        position = self._start
+        while True:
+            new, position = self._history.since(position)
+            found += [m for m in new if _matches(m, topic_filter, where)]
+            if len(found) >= count:
+                return found
+            if not self._history.wait_until_more(position, max(0.0, deadline - monotonic())):
+                messages = "1 message" if count == 1 else f"{count} messages"
+                what = f"{messages} on {topic_filter!r} within {timeout:g} s"
+                condition = " that meet the condition" if where else ""
+                pytest.fail(f"Waited for {what}{condition}; {len(found)} came. {self._arrived()}")
+
+    def assert_none(self, topic_filter: str) -> None:
+        """Check that nothing was published on *topic_filter*, after a barrier.
+
+        Raises:
+            ValueError: the topic filter is malformed.
+            pytest.fail.Exception: something was; the message lists it.
+        """
+        __tracebackhide__ = True
+        _check_topic_filter(topic_filter)
+        self._pool.barrier()
+        found = [m for m in self.messages if _matches(m, topic_filter, None)]
+        if self.dropped:
+            pytest.fail(
+                f"Whether nothing was published on {topic_filter!r} cannot be told: "
+                f"{self.describe_dropped()}"
+            )
+        if found:
+            listing = "\n".join(f"  {message}" for message in found)
+            pytest.fail(f"Nothing was to be published on {topic_filter!r}, but was:\n{listing}")
+
+    def clear(self) -> None:
+        """Forget what has been published so far."""
+        self._pool.barrier()
+        self._start = self._history.position
+
+    def _arrived(self) -> str:
+        messages, dropped = self.messages, self.dropped
+        if not messages:
+            return "Nothing was published at all."
+        lines = [f"  {message}" for message in messages[-20:]]
+        if len(messages) + dropped > len(lines):
+            lines.insert(0, f"  ({len(messages) + dropped - len(lines)} earlier ones)")
+        return "\n".join(["Published were:", *lines])
+
+
+def _matches(
+    message: MQTTMessage, topic_filter: str, where: Callable[[MQTTMessage], bool] | None
+) -> bool:
+    return mqtt.topic_matches_sub(topic_filter, message.topic) and (not where or where(message))
+
+
+def _check_topic_filter(topic_filter: str) -> None:
+    __tracebackhide__ = True
+    levels = topic_filter.split("/")
+    misplaced = "#" in "".join(levels[:-1]) or any(
+        wildcard in level and level != wildcard for level in levels for wildcard in "+#"
+    )
+    if not topic_filter or misplaced:
+        raise ValueError(
+            f"{topic_filter!r} is no MQTT topic filter: + stands for one whole level, "
+            "# for all that follow, at the end"
+        )
+    if topic_filter.startswith("$"):
+        raise ValueError(
+            f"{topic_filter!r}: the monitor does not see topics that begin with $; of a shared "
+            "subscription give what follows the name of its group"
+        )

@@ -1,0 +1,79 @@
+"""Whose thread runs the network loop of a client; waking and stopping it."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StayInLoop:
+    """A thread that has called ``loop_forever()``, and whether it is out again."""
+
+    thread: threading.Thread
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+STAY_IN_LOOP = "_mqtt_stay_in_loop"
+
+
+def stay_in_loop(client: Any) -> StayInLoop | None:
+    """Say who is in ``loop_forever()`` of a client in a thread that is not the client's own."""
+    stay: StayInLoop | None = vars(client).get(STAY_IN_LOOP)
+    return None if stay is None or stay.over.is_set() else stay
+
+
+def network_loop_of(client: Any) -> threading.Thread | None:
+    """Return the thread in which *client* is served, be it the client's own or another."""
+    stay = stay_in_loop(client)
+    thread: threading.Thread | None = stay.thread if stay else client._thread
+    return thread
+
+
+def wake_network_loop(client: Any) -> None:
+    """Have the thread that serves *client* look up from the wait for its socket."""
+    with contextlib.suppress(OSError, AttributeError):  # its sockets go as it ends
+        client._sockpairW.send(b"0")
+
+
+def stop_network_loop(client: Any, thread: threading.Thread) -> None:
+    """Have the network loop notice at once that it has to end, not at the end of its second."""
+    client._thread_terminate = True
+    wake_up_of(thread).set()
+    wake_network_loop(client)
+
+
+class InterruptibleTime:
+    """Stands in for the module ``time`` inside paho, whose network loop sleeps between retries."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, unless the network loop of this thread is told to stop."""
+        wake_up_of(threading.current_thread()).wait(seconds)
+
+
+def wake_up_of(thread: threading.Thread) -> threading.Event:
+    """Return the event that ends the pauses of a network loop in *thread*."""
+    wake_up: threading.Event = thread.__dict__.setdefault("_mqtt_wake_up", threading.Event())
+    return wake_up
+
+
+def wake_up_pair() -> tuple[socket.socket, socket.socket]:
+    """Make the pair that wakes a network loop; paho's own is a TCP connection to itself."""
+    pair = socket.socketpair()
+    for end in pair:
+        end.setblocking(False)
+    return pair
+
+
+def write_if_nobody_else_does(client: Any) -> None:
+    """Send what is queued where no network loop does: none runs, or we are called by it."""
+    thread = network_loop_of(client)
+    if thread is None or thread is threading.current_thread() or not thread.is_alive():
+        client.loop_write()

@@ -1,0 +1,178 @@
+"""The fixtures of clients."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from ..broker.errors import errors_as_failures
+from ..broker.external import SessionBroker
+from ..broker.process import TestMQTTBroker
+from ..markers import LEAKS_ON_PURPOSE
+from ..summary import add_to_summary
+from .errors import DeadBrokerError, MQTTConnectionError
+from .monitor import MQTTMonitor
+from .pool import SharedMQTTPool
+from .whole_process import PromptClients, RedirectedClients
+
+__all__ = [
+    "MQTTConnectionError",
+    "MQTTMonitor",
+    "SharedMQTTPool",
+    "clean_mqtt_broker",
+    "mqtt_client",
+    "mqtt_client_factory",
+    "mqtt_monitor",
+    "mqtt_topic_factory",
+    "mqtt_topic_prefix",
+    "prompt_mqtt_clients",
+    "redirected_mqtt_clients",
+    "redirected_mqtt_ports",
+    "shared_mqtt_pool",
+]
+
+
+PREFIX_VARIABLES = ("MQTT_TOPIC_PREFIX", "MQTT_BASE_TOPIC", "MQTT_PREFIX")
+"""Environment variables by which services are often told where their topics begin."""
+
+
+@pytest.fixture(scope="session")
+def shared_mqtt_pool(session_mqtt_broker: SessionBroker) -> Iterator[SharedMQTTPool]:
+    """The pool of this session."""
+    params = session_mqtt_broker.get_connection_params()
+    security = session_mqtt_broker.get_security_params()
+    with SharedMQTTPool({**params, **security}) as pool:
+        pool.broker_died = session_mqtt_broker.died
+        yield pool
+    for line in _topics_that_runs_share(pool):
+        add_to_summary("topics that other test runs on this broker see", line)
+
+
+def _topics_that_runs_share(pool: SharedMQTTPool) -> Iterator[str]:
+    prefix = pool.endpoint.topic_prefix
+    outside = sorted(topic for topic in pool.topics if not topic.startswith(prefix))
+    if outside:
+        yield (
+            f"{len(outside)} outside of {prefix!r}, such as {', '.join(outside[:3])}. Have the "
+            f"service take its prefix from one of {', '.join(PREFIX_VARIABLES)}, which its fixture "
+            "sets; or unset MQTT_TEST_BROKER_URL to have a broker for each run."
+        )
+
+
+@pytest.fixture
+def clean_mqtt_broker(
+    live_mqtt_broker: SessionBroker, shared_mqtt_pool: SharedMQTTPool
+) -> Iterator[SharedMQTTPool]:
+    """A broker that after the test retains what it did before, whoever published in between."""
+    with errors_as_failures():
+        shared_mqtt_pool.barrier()
+        retained_before = shared_mqtt_pool.observer.know_retained()
+    shared_mqtt_pool.start_of_test = shared_mqtt_pool.history.position
+    yield shared_mqtt_pool
+    shared_mqtt_pool.start_of_test = None
+    # On a broker of others, what they publish meanwhile is theirs.
+    only = None if isinstance(live_mqtt_broker, TestMQTTBroker) else shared_mqtt_pool.topics
+    with errors_as_failures(), contextlib.suppress(DeadBrokerError):
+        if retained_before and not live_mqtt_broker.died():
+            live_mqtt_broker.start()  # the test may have ended with it stopped
+        if live_mqtt_broker.is_running():  # a dead one retains nothing, and is reported elsewhere
+            shared_mqtt_pool.restore_retained(retained_before, only)
+
+
+@pytest.fixture
+def mqtt_client_factory(
+    clean_mqtt_broker: SharedMQTTPool,
+) -> Iterator[Callable[..., mqtt.Client]]:
+    """Makes clients on loan, as in ``mqtt_client_factory(client_id="one")``, for one test."""
+    clients: list[mqtt.Client] = []
+
+    def acquire(**options: Any) -> mqtt.Client:
+        clients.append(clean_mqtt_broker.acquire(**options))
+        return clients[-1]
+
+    yield acquire
+    clean_mqtt_broker.release_all(clients)
+
+
+@pytest.fixture
+def mqtt_client(mqtt_client_factory: Callable[..., mqtt.Client]) -> mqtt.Client:
+    """A client on loan: connected, its network loop running."""
+    return mqtt_client_factory()
+
+
+@pytest.fixture
+def mqtt_monitor(
+    request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool
+) -> Iterator[MQTTMonitor]:
+    """What is published in this test."""
+    monitor = MQTTMonitor(clean_mqtt_broker)
+    yield monitor
+    if monitor.dropped:
+        line = f"{request.node.nodeid}: {monitor.describe_dropped()}"
+        add_to_summary("messages that mqtt_monitor did not keep", line)
+
+
+@pytest.fixture(scope="session")
+def mqtt_topic_prefix(session_mqtt_broker: SessionBroker) -> str:
+    """What topics have to begin with on a broker that test runs share; else empty."""
+    return session_mqtt_broker.topic_prefix
+
+
+@pytest.fixture
+def mqtt_topic_factory(
+    request: pytest.FixtureRequest, mqtt_topic_prefix: str
+) -> Callable[[str], str]:
+    """Makes topics that no other test uses: ``mqtt_topic_factory("status")``."""
+    run = mqtt_topic_prefix or f"test/{os.getpid()}"
+    prefix = f"{run}/{next(_topic_numbers)}/{request.node.name}"
+    for wildcard in "+#":
+        prefix = prefix.replace(wildcard, "_")
+    return lambda topic: f"{prefix}/{topic}"
+
+
+_topic_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def redirected_mqtt_ports() -> Sequence[int]:
+    """The ports whose connections ``redirected_mqtt_clients`` redirects; override as needed."""
+    return (1883,)
+
+
+@pytest.fixture(scope="session")
+def redirected_mqtt_clients(
+    session_mqtt_broker: SessionBroker, redirected_mqtt_ports: Sequence[int]
+) -> Iterator[None]:
+    """Connections to port 1883 of any host go to the session's broker; others are left alone."""
+    with RedirectedClients(session_mqtt_broker, redirected_mqtt_ports).active():
+        yield
+
+
+@pytest.fixture(scope="session")
+def prompt_mqtt_clients(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Network loops end at once when stopped; clients left running are stopped and named."""
+    with PromptClients(pytestconfig).active():
+        yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker for tests that need a real leak."""
+    config.addinivalue_line(
+        "markers", f"{LEAKS_ON_PURPOSE}: what the test leaves running is not ended after it"
+    )
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Have a test's clean broker set up first, so that it is cleaned after all other fixtures."""
+    names: list[str] = getattr(item, "fixturenames", [])
+    if "clean_mqtt_broker" in names:
+        definitions = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+        wider = [n for n in names if n in definitions and definitions[n][-1].scope != "function"]
+        own = [name for name in names if name not in wider]
+        names[:] = [*wider, *sorted(own, key=lambda name: name != "clean_mqtt_broker")]

@@ -1,0 +1,1 @@
+"""MQTT on the wire, without pytest and without paho."""

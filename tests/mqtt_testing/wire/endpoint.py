@@ -1,0 +1,136 @@
+"""The address of a broker and what it takes to get in."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from typing import Any
+
+from .packets import SecretPacket, connect_packet, receive
+from .websocket import upgrade_to_websocket
+
+
+class _Password(str):
+    """A password that no traceback shows: neither its locals nor a dict that it is in."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class MQTTEndpoint:
+    """The address of a broker and what it takes to get in: what all kinds of broker share."""
+
+    host: str
+    port: int
+    keepalive = 60
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        username: str | None = None,
+        password: str | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        websockets: bool = False,
+        client_id_suffix: str = "",
+        topic_prefix: str = "",
+    ) -> None:
+        self.host = host
+        self.port = port
+        self.username = username
+        self.password = None if password is None else _Password(password)
+        self.ssl_context = ssl_context
+        self.websockets = websockets
+        self.client_id_suffix = client_id_suffix
+        self.topic_prefix = topic_prefix
+
+    def get_connection_params(self) -> dict[str, Any]:
+        """Return ``host``, ``port`` and ``keepalive`` (seconds), for ``client.connect(**...)``."""
+        return {"host": self.host, "port": self.port, "keepalive": self.keepalive}
+
+    def get_security_params(self) -> dict[str, Any]:
+        """Return what a client has to set before it connects; empty for a plain open broker.
+
+        The keys are ``username`` and ``password`` (for ``username_pw_set``), ``ssl_context``
+        (for ``tls_set_context``) and ``transport`` (for the constructor); on a broker that others
+        use too, ``client_id_suffix`` and ``topic_prefix``, which keep this run apart.
+        """
+        params: dict[str, Any] = {}
+        if self.username is not None:
+            params.update(username=self.username, password=self.password)
+        if self.ssl_context is not None:
+            params["ssl_context"] = self.ssl_context
+        if self.websockets:
+            params["transport"] = "websockets"
+        if self.topic_prefix:
+            params.update(client_id_suffix=self.client_id_suffix, topic_prefix=self.topic_prefix)
+        return params
+
+    def answers(self, timeout: float = 1.0, client_id: str = "") -> bool:
+        """Say whether a CONNECT of *client_id* gets its CONNACK within *timeout* seconds.
+
+        A CONNACK that refuses us is an answer too: a broker that asks for credentials is up.
+        """
+        try:
+            return self.connack(timeout, client_id) is not None
+        except OSError:
+            return False
+
+    def connack(self, timeout: float = 1.0, client_id: str = "") -> int | None:
+        """Return the code of the CONNACK that a CONNECT of *client_id* gets; 0 lets it in.
+
+        None where something else comes.
+
+        Raises:
+            OSError: nothing comes within *timeout* seconds.
+        """
+        with self._open_socket(timeout) as connection:
+            return self._exchange_connect(connection, client_id)
+
+    def end_session(self, client_id: str, timeout: float = 5.0) -> None:
+        """Have the broker forget the persistent session of *client_id* (within *timeout* s).
+
+        Raises:
+            OSError: the broker cannot be reached.
+        """
+        with self._open_socket(timeout) as connection:
+            self._exchange_connect(connection, client_id, and_then=b"\xe0\x00")  # DISCONNECT
+
+    def _exchange_connect(
+        self, connection: socket.socket, client_id: str, and_then: bytes = b""
+    ) -> int | None:
+        connect = connect_packet(client_id, self.username, self.password)
+        connection.sendall(self._framed(SecretPacket(connect + and_then)))
+        frame = 2 if self.websockets else 0
+        reply = receive(connection, frame + 4)[frame:]
+        return reply[3] if reply[:1] == b"\x20" and len(reply) == 4 else None
+
+    def _open_socket(self, timeout: float) -> socket.socket:
+        connection = socket.create_connection((self.host, self.port), timeout)
+        try:
+            if self.ssl_context is not None:
+                connection = self.ssl_context.wrap_socket(connection, server_hostname=self.host)
+            if self.websockets:
+                upgrade_to_websocket(connection, self.host)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def _framed(self, packet: bytes) -> bytes:
+        if not self.websockets:
+            return packet
+        # One binary frame; an all-zero mask leaves the payload as it is.
+        length = struct.pack("!BH", 0xFE, len(packet)) if len(packet) > 125 else None
+        header = b"\x82" + (length or bytes([0x80 | len(packet)]))
+        return type(packet)(header + bytes(4) + packet)
+
+
+def address(endpoint: MQTTEndpoint) -> str:
+    """Return host and port as a URL has them."""
+    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
+    return f"{host}:{endpoint.port}"
