@@ -33,17 +33,17 @@ from unittest.mock import MagicMock
 import pytest
 
 if TYPE_CHECKING or not __package__:
+    from mqtt_testing.executors import futures_fix
     from mqtt_testing.registration import register
     from mqtt_testing.services import override as service_module
-    from mqtt_testing.services.executors import futures_fix
     from mqtt_testing.services.fixture import service_fixture
     from mqtt_testing.services.lifetime import services_of_test
     from mqtt_testing.services.override import function_of, override_fixture, replaced_fixture
     from mqtt_testing.summary import add_to_summary
 else:
+    from .mqtt_testing.executors import futures_fix
     from .mqtt_testing.registration import register
     from .mqtt_testing.services import override as service_module
-    from .mqtt_testing.services.executors import futures_fix
     from .mqtt_testing.services.fixture import service_fixture
     from .mqtt_testing.services.lifetime import services_of_test
     from .mqtt_testing.services.override import function_of, override_fixture, replaced_fixture

@@ -7,10 +7,9 @@ import subprocess
 import threading
 import time
 
-# A test may have frozen the clock; freezegun does so in all modules that have one of its functions.
+# Not the function itself, which freezegun replaces in every module that has it.
 monotonic = functools.partial(time.monotonic)
 
-Popen = subprocess.Popen  # and have a mock in its place
+Popen = subprocess.Popen
 
-# A test may have mocks in their place.
 Thread, Timer, Event = threading.Thread, threading.Timer, threading.Event

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
-import signal
 import subprocess
 
 from ..originals import Popen
 from .errors import BrokerError
+from .group import kill_group
 
 OLDEST_VERSION = (2, 0)
 
@@ -88,28 +87,33 @@ def mosquitto_version(executable: str, timeout: float = 2.0) -> str | None:
         except subprocess.TimeoutExpired:
             kill_group(run)
             return None
-    found = VERSION.search(output.decode(errors="replace"))
+    return version_in(output.decode(errors="replace"))
+
+
+def version_in(text: str) -> str | None:
+    """Return the version that mosquitto has written to a log or a terminal."""
+    found = re.search(r"mosquitto version (\d+\.\d\S*)", text)
     return found[1] if found else None
 
 
-def kill_group(leader: subprocess.Popen[bytes]) -> None:
-    """Kill a process and its children: mosquitto may be a script that has some."""
-    if leader.poll() is None:  # else its number may be another's by now
-        with contextlib.suppress(OSError):
-            os.killpg(leader.pid, signal.SIGKILL)
-        leader.kill()
-    leader.wait()
+def doubts_about(executable: str) -> list[str]:
+    """Return what is wrong with the binary, as far as it can be told; each with the remedy."""
+    version = mosquitto_version(executable)
+    if version is None:
+        return [
+            f"{executable} does not give a version as mosquitto does: name the binary with "
+            "MQTT_TEST_MOSQUITTO or `executable`."
+        ]
+    return complaints_about_age(executable, version)
 
 
-VERSION = re.compile(r"mosquitto version (\d+\.\d\S*)")
-
-
-def too_old(executable: str, version: str) -> str:
-    """Say that this version is too old, and what to do; empty where it is not."""
-    if tuple(int(number) for number in re.findall(r"\d+", version)[:2]) >= OLDEST_VERSION:
-        return ""
+def complaints_about_age(executable: str, text: str) -> list[str]:
+    """Return that the version which *text* gives is too old, and what to do."""
+    found = re.search(r"(\d+)\.(\d+)", text)
+    if found is None or (int(found[1]), int(found[2])) >= OLDEST_VERSION:
+        return []
     needed = ".".join(map(str, OLDEST_VERSION))
-    return (
-        f"{executable} is mosquitto {version}; it takes {needed} or later. Update it with "
+    return [
+        f"{executable} is mosquitto {text}; it takes {needed} or later. Update it with "
         f"`{_install_command()}`, or set MQTT_TEST_MOSQUITTO to the path of a newer one."
-    )
+    ]

@@ -1,83 +1,75 @@
-"""Cuts the connections of clients to a broker."""
+"""Cuts the connections of clients to a broker, as a network does."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import socket
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
+
+from .errors import BrokerError
 
 OBSERVER_ID_PREFIX = "mqtt-test-observer-"
 """Begins the client ids of connections that watch the broker for the tests, and belong to none."""
 
 READY_ID_PREFIX = "ready-"
+"""Begins the client ids of connections that ask whether a broker answers."""
 
-NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
-
-_PIDFD_OPEN, _PIDFD_GETFD = 434, 438  # system calls; on all architectures that matter
-
-REACH = "that takes Linux 5.6 and, in a container, `--cap-add SYS_PTRACE`"
+_NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
 
 
-def cut_connections(
-    duplicates: Iterable[int], port: int, is_wanted: Callable[[int], bool]
-) -> set[int]:
-    """Shut down those of the descriptors that are an end of a wanted connection to *port*.
+def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None:
+    """Cut the connections of this process to a broker: of some clients, or of all but observers.
 
-    Takes duplicates, which it closes, and ports of clients; returns the latter that were cut.
+    Args:
+        port: the broker's.
+        log: what it has logged, which tells whose connection is whose.
+        client_ids: of the clients; empty for all.
+
+    Raises:
+        BrokerError: one that is named is not connected from this process.
     """
+    __tracebackhide__ = True
+    names = {int(port): name for port, name in _NEW_CLIENT.findall(log)}  # the last one counts
+
+    def is_wanted(client_port: int) -> bool:
+        name = names.get(client_port, "")
+        return name in client_ids if client_ids else not name.startswith(OBSERVER_ID_PREFIX)
+
+    cut = _cut_connections(port, is_wanted)
+    missed = set(client_ids) - {names[port] for port in cut if port in names}
+    if missed:
+        ours = (OBSERVER_ID_PREFIX, READY_ID_PREFIX)
+        others = sorted({name for name in names.values() if not name.startswith(ours)})
+        hint = f" The client ids that came are {', '.join(others)}." if others else ""
+        which = ", ".join(sorted(missed))
+        raise BrokerError(f"no client {which} is connected from this process.{hint}")
+
+
+def _cut_connections(port: int, is_wanted: Callable[[int], bool]) -> set[int]:
+    """Shut our ends of connections to *port* down; return the clients' own ports."""
     cut = set()
-    for duplicate in duplicates:
-        try:
-            end = socket.socket(fileno=duplicate)
-        except OSError:
-            os.close(duplicate)  # no socket
-            continue
-        with end, contextlib.suppress(OSError):  # one without a peer is no connection
-            near, far = end.getsockname(), end.getpeername()
-            if end.family in (socket.AF_INET, socket.AF_INET6) and port in (near[1], far[1]):
-                client_port = far[1] if near[1] == port else near[1]
-                if is_wanted(client_port):
-                    end.shutdown(socket.SHUT_RDWR)
-                    cut.add(client_port)
+    for connection in _connections():
+        with connection, contextlib.suppress(OSError):  # one without a peer is no connection
+            own_port, peer_port = connection.getsockname()[1], connection.getpeername()[1]
+            if peer_port == port and is_wanted(own_port):
+                connection.shutdown(socket.SHUT_RDWR)
+                cut.add(own_port)
     return cut
 
 
-def descriptors_of(pid: int) -> Iterator[int]:
-    """Duplicate the descriptors of another process.
-
-    Raises:
-        OSError: this system has no way to do it, or does not let us.
-    """
-    if sys.platform != "linux":
-        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    import ctypes  # not every Python has it
-
-    system = ctypes.CDLL(None, use_errno=True)
-
-    def call(*numbers: int, harmless: int = 0) -> int:
-        result: int = system.syscall(*numbers)
-        code = ctypes.get_errno()
-        if result < 0 and code != harmless:
-            raise OSError(code, os.strerror(code))
-        return result
-
-    process = call(_PIDFD_OPEN, pid, 0)  # `os` has it only if Python was built on such a Linux
-    try:
-        for number in os.listdir(f"/proc/{pid}/fd"):  # noqa: PTH208
-            closed_meanwhile = errno.EBADF
-            duplicate = call(_PIDFD_GETFD, process, int(number), 0, harmless=closed_meanwhile)
-            if duplicate >= 0:
-                yield duplicate
-    finally:
-        os.close(process)
-
-
-def descriptors_of_ours() -> Iterator[int]:
-    """Duplicate the descriptors of this process."""
+def _connections() -> Iterator[socket.socket]:
+    """Give duplicates of the sockets of this process that speak TCP."""
     for number in os.listdir("/dev/fd"):  # noqa: PTH208
-        with contextlib.suppress(OSError):  # the one that listed them
-            yield os.dup(int(number))
+        with contextlib.suppress(OSError):  # the descriptor that listed them, or no socket
+            duplicate = os.dup(int(number))
+            try:
+                connection = socket.socket(fileno=duplicate)
+            except OSError:
+                os.close(duplicate)
+                continue
+            if connection.family in (socket.AF_INET, socket.AF_INET6):
+                yield connection
+            else:
+                connection.close()

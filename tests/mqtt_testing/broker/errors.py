@@ -6,8 +6,6 @@ import contextlib
 import errno
 from collections.abc import Iterator
 
-import pytest
-
 
 class BrokerError(RuntimeError):
     """A broker that cannot be found, started, reached or used as asked; says the remedy."""
@@ -41,12 +39,3 @@ def remedies() -> Iterator[None]:
         remedies = [remedy for remedy, names in _REMEDIES.items() if name in names]
         what = f"the test broker cannot be started: {error.strerror or error}{where}."
         raise BrokerError(" ".join([what, *remedies])) from None
-
-
-@contextlib.contextmanager
-def errors_as_failures() -> Iterator[None]:
-    """Turn our errors into failures without a traceback: the message says it all."""
-    try:
-        yield
-    except BrokerError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None

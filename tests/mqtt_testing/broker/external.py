@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import os
-import socket
-import ssl
-from collections.abc import Mapping
 from typing import Union
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
 from ..wire.endpoint import MQTTEndpoint, address
 from .connections import READY_ID_PREFIX
 from .errors import BrokerError
 from .process import START_TIMEOUT, TestMQTTBroker
+from .url import DEFAULT_PORTS, client_context, options_of_broker_url, split_broker_url
 
 
 class ExternalMQTTBroker(MQTTEndpoint):
-    """A broker that runs already and belongs to somebody else; from ``MQTT_TEST_BROKER_URL``.
+    """A broker that runs already and is not ours; from ``MQTT_TEST_BROKER_URL``.
+
+    It has to speak MQTT 5.
 
     The URL is ``mqtt://[user:password@]host[:port]`` or ``mqtts://...``, with these options:
     ``?cafile=PATH`` names the certificate authority of the broker, ``certfile`` and ``keyfile``
     the certificate of the client; ``topic_prefix`` is what the topics of all runs begin with.
     """
-
-    DEFAULT_PORTS: Mapping[str, int] = {"mqtt": 1883, "mqtts": 8883}
-    OPTIONS = ("cafile", "certfile", "keyfile", "topic_prefix")
 
     pid = None
     log = ""
@@ -33,17 +30,17 @@ class ExternalMQTTBroker(MQTTEndpoint):
 
     def __init__(self, url: str) -> None:
         __tracebackhide__ = True
-        parts = _split_broker_url(url.strip())
-        options = _options_of_broker_url(parts)
+        parts = split_broker_url(url.strip())
+        options = options_of_broker_url(parts)
         run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(4).hex()
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         prefix = options.get("topic_prefix", "mqtt-test").rstrip("/")
         super().__init__(
             parts.hostname or "",
-            parts.port or self.DEFAULT_PORTS[parts.scheme],
+            parts.port or DEFAULT_PORTS[parts.scheme],
             username=unquote(parts.username) if parts.username else None,
             password=unquote(parts.password) if parts.password else None,
-            ssl_context=_client_context(options) if parts.scheme == "mqtts" else None,
+            ssl_context=client_context(options) if parts.scheme == "mqtts" else None,
             client_id_suffix=f"-{run[:8]}-{worker}",
             topic_prefix=f"{prefix}/{run[:8]}/{worker}",
         )
@@ -53,11 +50,11 @@ class ExternalMQTTBroker(MQTTEndpoint):
         return ""
 
     def is_running(self) -> bool:
-        """Say whether the broker answers."""
+        """Return whether the broker answers."""
         return self.answers()
 
     def died(self) -> bool:
-        """Say False: whether it lives is not ours to judge."""
+        """Return False: whether it lives is not ours to judge."""
         return False
 
     def start(self) -> None:
@@ -72,18 +69,18 @@ class ExternalMQTTBroker(MQTTEndpoint):
         """Leave the broker as it is."""
 
     def wait_for_ready(self, timeout: float = START_TIMEOUT) -> bool:
-        """Check that the broker answers within *timeout* seconds; return True.
+        """Check that the broker lets us in within *timeout* seconds; return True.
 
         Raises:
-            BrokerError: it does not.
+            BrokerError: it does not; says why.
         """
         __tracebackhide__ = True
         try:
-            code = self.connack(timeout, READY_ID_PREFIX + os.urandom(4).hex())
+            code = self.connack(timeout, READY_ID_PREFIX + os.urandom(4).hex(), mqtt_5=True)
         except OSError as error:
-            reason = self._why_no_answer(error)
+            reason = f"does not answer a CONNECT ({error.strerror or error}). {_CHECK_IT}"
         else:
-            reason = self._why_no_answer(None) if code is None else self._refusal(code)
+            reason = self._refusal(code)
         if reason:
             raise BrokerError(
                 f"MQTT connection failed: the broker of MQTT_TEST_BROKER_URL at "
@@ -91,41 +88,19 @@ class ExternalMQTTBroker(MQTTEndpoint):
             )
         return True
 
-    def _refusal(self, code: int) -> str:
-        """Say why it does not let us in; empty where it does, or leaves others a chance."""
-        if code == SERVER_UNAVAILABLE:
+    def _refusal(self, code: int | None) -> str:
+        """Return why it does not let us in; empty where it does, or leaves others a chance."""
+        if code is None:
+            return f"does not answer a CONNECT of MQTT 5 with a CONNACK. {_CHECK_IT}"
+        if code in UNSUPPORTED_PROTOCOL:
+            return "does not speak MQTT 5, which the tests need: use a broker that does."
+        if code in SERVER_UNAVAILABLE:
             return "says that it is not available: wait for it, or look at its log."
-        if code not in (BAD_CREDENTIALS, NOT_AUTHORISED):
+        if code not in BAD_CREDENTIALS:
             return ""
         if self.username is None:
             return "asks for a user and a password: write mqtt://user:password@host."
         return "refuses this user and password: check them; special characters as in %2F."
-
-    def _why_no_answer(self, error: OSError | None) -> str:
-        """Say what is wrong, and what to do about it, when no CONNACK came."""
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return (
-                f"cannot be trusted ({error.verify_message}): name its authority with "
-                "?cafile=PATH, and the host as its certificate does."
-            )
-        if not isinstance(error, (ConnectionRefusedError, socket.gaierror)):
-            if self.ssl_context is None and _speaks_tls(self.host, self.port):
-                return "speaks TLS there: write mqtts://, or the port on which it does not."
-            if self.ssl_context is not None and MQTTEndpoint(self.host, self.port).answers():
-                return "speaks no TLS there: write mqtt://, or the port on which it does."
-            if self.ssl_context is not None and self._wants_certificate():
-                return "seems to want a certificate: name yours with ?certfile=PATH&keyfile=PATH."
-        detail = getattr(error, "strerror", None) or error or "something else came"
-        return f"does not answer a CONNECT ({detail}). {_START_IT}"
-
-    def _wants_certificate(self) -> bool:
-        """Say whether it ends TLS with an alert; to one who speaks first, that may be lost."""
-        try:
-            with self._open_socket(1.0) as connection:
-                connection.recv(1)
-        except OSError as error:
-            return _is_alert(error)
-        return False
 
     def _refuse(self, *_client_ids: str) -> None:
         __tracebackhide__ = True
@@ -137,99 +112,15 @@ class ExternalMQTTBroker(MQTTEndpoint):
     restart = kill = pause = resume = disconnect_clients = _refuse
 
 
-SERVER_UNAVAILABLE, BAD_CREDENTIALS, NOT_AUTHORISED = 3, 4, 5  # in a CONNACK
+# Codes of a CONNACK, of MQTT 3.1.1 and of MQTT 5
+UNSUPPORTED_PROTOCOL = (1, 0x84)
+SERVER_UNAVAILABLE = (3, 0x88)
+BAD_CREDENTIALS = (4, 5, 0x86, 0x87)
 
-_START_IT = "Check that the test broker is running, or unset the variable to have one started."
-
-
-def _split_broker_url(url: str) -> SplitResult:
-    """Split the URL; it may hold a password, and no error repeats it."""
-    __tracebackhide__ = True
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
-    misplaced = "@" in parts.path + parts.query + parts.fragment  # a password with / ? or #
-    surplus = parts.path.strip("/") or parts.fragment
-    if not parts.hostname or misplaced or surplus:
-        parts = urlsplit("")
-    if parts.scheme not in ExternalMQTTBroker.DEFAULT_PORTS:
-        raise BrokerError(
-            "MQTT_TEST_BROKER_URL is not of the form mqtt://[user:password@]host[:port] "
-            "or mqtts://... , with special characters as in %2F."
-        )
-    try:
-        is_port = parts.port != 0
-    except ValueError:
-        is_port = False
-    if not is_port:
-        raise BrokerError("the port in MQTT_TEST_BROKER_URL is none: it is from 1 to 65535.")
-    if parts.password and not parts.username:
-        raise BrokerError("MQTT_TEST_BROKER_URL has a password without a user: give both.")
-    return parts
-
-
-def _options_of_broker_url(parts: SplitResult) -> dict[str, str]:
-    __tracebackhide__ = True
-
-    def refuse(why: str) -> None:
-        __tracebackhide__ = True
-        raise BrokerError(f"MQTT_TEST_BROKER_URL {why}.")
-
-    # A plus is one, in the path of a file: these are no forms.
-    query = parts.query.replace("+", "%2B")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    known = ExternalMQTTBroker.OPTIONS
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        refuse(f"has the options {', '.join(unknown)}; it may have {', '.join(known)}")
-    empty = sorted(name for name, value in options.items() if not value)
-    if empty:
-        refuse(f"has nothing behind {', '.join(empty)}")
-    if "keyfile" in options and "certfile" not in options:
-        refuse("has a keyfile without a certfile")
-    of_tls = sorted(set(options) - {"topic_prefix"})
-    if of_tls and parts.scheme != "mqtts":
-        refuse(f"has {', '.join(of_tls)}, which is for TLS: write mqtts://")
-    prefix = options.get("topic_prefix", "")
-    if prefix.startswith("$") or set(prefix) & set("+#"):
-        refuse(f"has the topic_prefix {prefix!r}: it may not have + or #, nor begin with $")
-    return options
-
-
-def _is_alert(error: OSError) -> bool:
-    """Say whether TLS was ended by the other side for want of a certificate, in its words."""
-    reasons = ("CERTIFICATE_REQUIRED", "HANDSHAKE_FAILURE")
-    return isinstance(error, ssl.SSLError) and (error.reason or "").endswith(reasons)
-
-
-def _speaks_tls(host: str, port: int, timeout: float = 1.0) -> bool:
-    """Ask without having it verified, since nothing but the answer matters."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        with socket.create_connection((host, port), timeout) as connection:
-            context.wrap_socket(connection).close()
-    except OSError as error:
-        return _is_alert(error)
-    return True
-
-
-def _client_context(options: Mapping[str, str]) -> ssl.SSLContext:
-    """Make what verifies the broker, and shows it our certificate where the URL names one."""
-    __tracebackhide__ = True
-    try:
-        context = ssl.create_default_context(cafile=options.get("cafile"))
-        if "certfile" in options:
-            # An encrypted key would have it ask at the terminal.
-            context.load_cert_chain(options["certfile"], options.get("keyfile"), password="")
-    except OSError as error:
-        raise BrokerError(
-            "the certificates that MQTT_TEST_BROKER_URL names in cafile, certfile or keyfile "
-            f"cannot be read: {error.strerror or error}."
-        ) from None
-    return context
+_CHECK_IT = (
+    "Check that a broker with MQTT 5 runs there, that mqtt:// or mqtts:// is right, and what "
+    "certificates it takes (?cafile=PATH); or unset the variable to have one started."
+)
 
 
 # Evaluated at run time, on every Python: the alias is for annotations in users' suites as well.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -22,7 +23,7 @@ for folder; do
     rm -rf "$folder"
 done
 """
-"""Removes folders and kills those who run from them; in sh.
+"""Removes folders and kills what runs from them; in sh.
 
 A folder goes first: a mosquitto that is just being started does not find its configuration. One
 that has found it is known by its command line, and not by a number that may be another's by now.
@@ -30,12 +31,10 @@ that has found it is known by its command line, and not by a number that may be 
 
 
 class _Guardian:
-    """A shell that cleans up behind us when we are gone, whatever killed us.
+    """A shell that reads names of folders from a pipe, and cleans them up when that ends.
 
-    It reads the names of our folders from a pipe whose other end only we hold. The kernel closes
-    that end with our death, SIGKILL included, which a mosquitto itself would survive. A folder is
-    named before a mosquitto starts from it, so that there is no moment at which our death goes
-    unnoticed.
+    Only this process holds the other end, which the kernel closes with its death, SIGKILL
+    included; a mosquitto itself would survive that.
     """
 
     SCRIPT = 'while IFS= read -r folder; do set -- "$@" "$folder"; done\n' + CLEAN_UP
@@ -52,15 +51,15 @@ class _Guardian:
         self.pipe = self._shell.stdin
 
     def is_on_duty(self) -> bool:
-        """Say whether it watches this process, which may be a child of the one that it does."""
+        """Return whether it watches this process; that of a parent does not."""
         return not self.pipe.closed and self._shell.poll() is None
 
     def watch(self, folder: Path) -> None:
-        """Have *folder* removed, should we not come to it."""
+        """Note *folder*."""
         os.write(self.pipe.fileno(), os.fsencode(folder) + b"\n")
 
     def dismiss(self) -> None:
-        """Have it do at once what is left to do, since we are going, and wait for that."""
+        """Let it do at once what is left to do, and wait for that."""
         if self.is_on_duty():
             self.pipe.close()
             self._shell.wait()
@@ -69,23 +68,32 @@ class _Guardian:
 _guardians: list[_Guardian] = []  # the last one is ours; a forked child has its parent's as well
 
 
-def guardian_on_duty() -> _Guardian:
-    """Return the guardian of this process, started where there is none."""
+def guard(folder: Path) -> None:
+    """See to it that *folder*, and what runs from it, does not outlive this process.
+
+    Call it before the folder is made: then there is no moment at which our death goes unnoticed.
+    """
+    if not _guardians:
+        atexit.register(_dismiss)
+        os.register_at_fork(after_in_child=_leave_to_parent)
     if not _guardians or not _guardians[-1].is_on_duty():
         _guardians.append(_Guardian())
-    return _guardians[-1]
+    _guardians[-1].watch(folder)
 
 
-@atexit.register
-def _dismiss_guardians() -> None:
+def clean_up(folder: Path) -> None:
+    """Do now what the guardian would do; nothing where no process can be had."""
+    with contextlib.suppress(OSError):
+        command = ["/bin/sh", "-c", CLEAN_UP, "sh", str(folder)]
+        Popen(command, stderr=subprocess.DEVNULL).wait()
+
+
+def _dismiss() -> None:
     for guardian in _guardians:
         guardian.dismiss()
 
 
 def _leave_to_parent() -> None:
-    """Hold nothing open, in a forked child, by which others tell that its parent is alive."""
+    """Close, in a forked child, the pipes whose end tells that its parent is gone."""
     for guardian in _guardians:
         guardian.pipe.close()
-
-
-os.register_at_fork(after_in_child=_leave_to_parent)

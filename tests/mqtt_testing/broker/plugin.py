@@ -13,10 +13,12 @@ import pytest
 from ..summary import add_to_summary, runs
 from ..wire.endpoint import address
 from .binary import find_mosquitto, mosquitto_version
-from .errors import BrokerError, errors_as_failures, remedies
+from .errors import BrokerError, remedies
 from .external import ExternalMQTTBroker, SessionBroker
+from .failures import errors_as_failures
 from .folder import FOLDER_PREFIX
-from .process import LOG_TAIL_LINES, TestMQTTBroker
+from .log import LOG_TAIL_LINES
+from .process import TestMQTTBroker
 
 __all__ = [
     "BrokerError",

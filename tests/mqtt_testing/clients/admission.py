@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..wire.endpoint import MQTTEndpoint
+from .paho_internals import client_id_of, set_client_id, speak_as_wanted_by
 
 
 def constructor_options(endpoint: MQTTEndpoint) -> dict[str, Any]:
@@ -14,17 +15,14 @@ def constructor_options(endpoint: MQTTEndpoint) -> dict[str, Any]:
 
 
 def admit(client: Any, endpoint: MQTTEndpoint) -> None:
-    """Have *client* reach *endpoint* in the way that the endpoint wants it."""
+    """Let *client* in to *endpoint*, in the way that the endpoint wants it."""
     if endpoint.username is not None:
         client.username_pw_set(endpoint.username, endpoint.password)
-    if endpoint.ssl_context is not None and not client._ssl:
-        client.tls_set_context(endpoint.ssl_context)
-    client._ssl = endpoint.ssl_context is not None
-    client._transport = "websockets" if endpoint.websockets else "tcp"
+    speak_as_wanted_by(endpoint, client)
     # On a broker that runs share, a fixed client id would throw out that of another run.
-    suffix = endpoint.client_id_suffix.encode()
-    if client._client_id and not client._client_id.endswith(suffix):
-        client._client_id += suffix
+    client_id, suffix = client_id_of(client), endpoint.client_id_suffix
+    if client_id and not client_id.endswith(suffix):
+        set_client_id(client, client_id + suffix)
 
 
 def endpoint_from(params: Mapping[str, Any]) -> MQTTEndpoint:

@@ -8,7 +8,6 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Sequence
 from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
@@ -22,9 +21,18 @@ from .network_loop import (
     network_loop_of,
     stay_in_loop,
     stop_network_loop,
-    write_if_nobody_else_does,
+    write_if_no_loop_does,
 )
-from .paho_internals import is_connected, is_in_callback, paho_class_of, raw_socket
+from .paho_internals import (
+    close_wake_up_pair,
+    drop_callbacks,
+    forget_own_thread,
+    is_connected,
+    is_in_callback,
+    paho_class_of,
+    raw_socket,
+    speaks_mqtt_5,
+)
 
 _CALLBACKS = (
     "on_connect",
@@ -56,7 +64,7 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
         TimeoutError: the broker did not close the connection, or a callback blocks the network
             loop, for *timeout* seconds.
     """
-    _silence(client, _CALLBACKS)
+    drop_callbacks(client, _CALLBACKS)
     _forgive_socket_callbacks(client)
     deadline = monotonic() + timeout
     with contextlib.ExitStack() as opened:
@@ -65,27 +73,27 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
             opened.enter_context(stream)
         with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
             paho_class_of(client).disconnect(client, properties=_properties_to_end_with(client))
-            write_if_nobody_else_does(client)
+            write_if_no_loop_does(client)
         try:
             _end_network_loop(client, deadline)
         except TimeoutError:
             _cut_off(client)
             raise
         _write_what_is_left(client, deadline)
-        _silence(client, _SOCKET_CALLBACKS)
+        drop_callbacks(client, _SOCKET_CALLBACKS)
         if stay_in_loop(client) is None:
-            client._reset_sockets(sockpair_only=True)  # which paho leaves to the collector
+            close_wake_up_pair(client)  # which paho leaves to the collector
         if stream is not None:
             _wait_for_end(stream, deadline)
 
 
 def _cut_off(client: Any) -> None:
     """Take the connection from a client whose network loop is kept in a callback."""
-    _silence(client, _SOCKET_CALLBACKS)  # they would wait for the other callback
+    drop_callbacks(client, _SOCKET_CALLBACKS)  # they would wait for the other callback
     raw = raw_socket(client)
     if raw is not None:
         with contextlib.suppress(OSError):
-            client.loop_write()  # DISCONNECT, lest its will be published
+            client.loop_write()  # DISCONNECT, so that its will is not published
             raw.shutdown(socket.SHUT_RDWR)
 
 
@@ -103,19 +111,12 @@ def _call_and_forgive(callback: Callable[..., None], *args: Any) -> None:
 
 
 def _properties_to_end_with(client: Any) -> Properties | None:
-    """Have the session end as well; its client id, chosen by the broker, may be unknown to us."""
-    if client._protocol != mqtt.MQTTv5:
+    """Return what ends the session too: its client id, if the broker chose it, is unknown."""
+    if not speaks_mqtt_5(client):
         return None
     properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 0
     return properties
-
-
-def _silence(client: Any, callbacks: Sequence[str]) -> None:
-    for name in callbacks:
-        setattr(client, name, None)
-    with client._callback_mutex:
-        client._on_message_filtered = type(client._on_message_filtered)()
 
 
 def _duplicate_stream(client: Any) -> socket.socket | None:
@@ -147,14 +148,14 @@ def _end_network_loop(client: Any, deadline: float) -> None:
         has_ended = not thread.is_alive()
     if not has_ended:
         raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
-    client._thread = None
+    forget_own_thread(client)
 
 
 def _await_leaving(client: Any, stay: StayInLoop, deadline: float) -> bool:
-    """Wait for somebody to be out of ``loop_forever()``, unless he is about to connect."""
+    """Wait for a thread to be out of ``loop_forever()``, unless it is about to connect."""
     while not stay.over.wait(limits.LOOK_INTERVAL):
         if client.socket() is None and not is_in_callback(client):
-            return True  # he will find that he has to stop
+            return True  # it will find that it has to stop
         if monotonic() > deadline:
             return False
     return True

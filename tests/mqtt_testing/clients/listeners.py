@@ -1,10 +1,11 @@
-"""Takes part in the life of every paho client of the process."""
+"""Listens to the life of every paho client of the process."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import importlib.machinery
+import socket
 import sys
 import threading
 import types
@@ -16,27 +17,32 @@ import pytest
 
 from .network_loop import (
     STAY_IN_LOOP,
-    InterruptibleTime,
+    PromptTime,
     StayInLoop,
     stop_network_loop,
     wake_up_of,
     wake_up_pair,
 )
-from .observing_client import ObservingClient
 from .paho_internals import (
     PAHO_MODULE,
     RealClient,
+    UnheardClient,
+    address_of,
+    check_paho,
+    namespace_of,
+    own_thread_of,
     paho_class_of,
+    raw_socket,
     refuse_to_reconnect,
-    send_at_once,
+    set_address,
 )
 
 
-class ClientScope:
-    """Takes part in the life of every paho client that is made while it is active."""
+class ClientListener:
+    """Listens to the life of every paho client of the process while it is active."""
 
     def created(self, client: mqtt.Client) -> None:
-        """Hear of a new client."""
+        """Called when a client has been made."""
 
     def route(
         self,
@@ -44,38 +50,38 @@ class ClientScope:
         host: str,
         port: int,
     ) -> tuple[str, int]:
-        """Say where *client* connects that was told to connect to *host* and *port*."""
+        """Return where *client* is to connect, which was told to connect to *host* and *port*."""
         return host, port
 
     def connecting(self, client: mqtt.Client, host: str, port: int) -> None:
-        """Hear that *client* is about to connect to *host* and *port*."""
+        """Called when *client* is about to connect to *host* and *port*."""
 
     def answered(self, client: mqtt.Client) -> None:
-        """Hear that *client* has had its CONNACK, and that its ``on_connect`` is through."""
+        """Called when *client* has had its CONNACK, and its ``on_connect`` is through."""
 
     def published(
         self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
     ) -> None:
-        """Hear of a message that *client* has accepted for publication."""
+        """Called when *client* has accepted a message for publication."""
 
     def served(self, client: mqtt.Client) -> None:
-        """Hear that somebody is about to run the network loop of *client* in his own thread."""
+        """Called when a thread is about to run the network loop of *client* itself."""
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Take part from here to the end of the ``with`` block."""
-        _scopes.append(self)
-        if len(_scopes) == 1:
+        """Listen from here to the end of the ``with`` block."""
+        _listeners.append(self)
+        if len(_listeners) == 1:
             _paho_patch.apply()
         try:
             yield
         finally:
-            _scopes.remove(self)
-            if not _scopes:
+            _listeners.remove(self)
+            if not _listeners:
                 _paho_patch.undo()
 
 
-_scopes: list[ClientScope] = []
+_listeners: list[ClientListener] = []
 
 
 class _PahoPatch(importlib.abc.MetaPathFinder):
@@ -90,6 +96,7 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         self._patch = pytest.MonkeyPatch()
 
     def apply(self) -> None:
+        check_paho()
         for client_class in _copies_of_client():
             self._wrap_methods(client_class)
         sys.meta_path.insert(0, self)
@@ -120,13 +127,12 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         return spec
 
     def _wrap_methods(self, client_class: Any) -> None:
-        # Those of a method that nobody wraps, of a module that may be in sys.modules no more.
-        module = client_class._reset_sockets.__globals__
-        for name, around in _AROUND_METHODS.items():
+        namespace = namespace_of(client_class)
+        for name, around in AROUND_METHODS.items():
             wrapped = _wrap(getattr(client_class, name), around)
             self._patch.setattr(client_class, name, wrapped)
-        self._patch.setitem(module, "time", InterruptibleTime())
-        self._patch.setitem(module, "_socketpair_compat", wake_up_pair)
+        self._patch.setitem(namespace, "time", PromptTime())
+        self._patch.setitem(namespace, "_socketpair_compat", wake_up_pair)
 
 
 def _copies_of_client() -> list[type]:
@@ -143,30 +149,30 @@ def _wrap(method: Callable[..., Any], around: Callable[..., Any]) -> Callable[..
     return wrapped
 
 
-def _scopes_of(client: mqtt.Client) -> Sequence[ClientScope]:
-    """Return who takes part in the life of a client: nobody else in that of our own."""
-    return () if isinstance(client, ObservingClient) else tuple(_scopes)
+def _listeners_of(client: mqtt.Client) -> Sequence[ClientListener]:
+    """Return the listeners of a client: none of the shared connection's own."""
+    return () if isinstance(client, UnheardClient) else tuple(_listeners)
 
 
 def _around_init(method: Callable[..., None], client: Any, *args: Any, **kwargs: Any) -> None:
     method(client, *args, **kwargs)
-    for scope in _scopes_of(client):
-        scope.created(client)
+    for listener in _listeners_of(client):
+        listener.created(client)
 
 
 def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
     """Connect, perhaps elsewhere; the client goes on to believe in the address it was given."""
-    given = host, port = client._host, client._port
-    if host and port > 0:  # paho has its own word to say about others
-        for scope in _scopes_of(client):
-            host, port = scope.route(client, host, port)
-        for scope in _scopes_of(client):
-            scope.connecting(client, host, port)
-    client._host, client._port = host, port
+    given = host, port = address_of(client)
+    if host and port > 0:  # paho itself refuses others
+        for listener in _listeners_of(client):
+            host, port = listener.route(client, host, port)
+        for listener in _listeners_of(client):
+            listener.connecting(client, host, port)
+    set_address(client, (host, port))
     try:
         result = method(client)
     finally:
-        client._host, client._port = given
+        set_address(client, given)
     send_at_once(client)
     if vars(client).get("reconnect") is refuse_to_reconnect:  # its loan has ended meanwhile
         paho_class_of(client).disconnect(client)
@@ -177,8 +183,8 @@ def _around_connack(method: Callable[..., Any], client: Any) -> Any:
     try:
         return method(client)
     finally:  # its on_connect may raise
-        for scope in _scopes_of(client):
-            scope.answered(client)
+        for listener in _listeners_of(client):
+            listener.answered(client)
 
 
 def _around_publish(
@@ -191,21 +197,21 @@ def _around_publish(
     **kwargs: Any,
 ) -> Any:
     info = method(client, topic, payload, qos, *args, **kwargs)
-    for scope in _scopes_of(client):
-        scope.published(client, topic, qos, info)
+    for listener in _listeners_of(client):
+        listener.published(client, topic, qos, info)
     return info
 
 
 def _around_loop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
-    for scope in _scopes_of(client):
-        scope.served(client)
+    for listener in _listeners_of(client):
+        listener.served(client)
     return method(client, *args, **kwargs)
 
 
 def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
-    """Note whose thread it is, so that who ends the client can wait for it to be out of there."""
+    """Note the thread: what ends the client waits for it to be out of there."""
     thread = threading.current_thread()
-    if thread is client._thread:  # of loop_start(), which goes on here
+    if thread is own_thread_of(client):  # of loop_start(), which goes on here
         return method(client, *args, **kwargs)
     wake_up_of(thread).clear()  # of another client that was ended here
     stay = vars(client)[STAY_IN_LOOP] = StayInLoop(thread)
@@ -216,7 +222,7 @@ def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **
 
 
 def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
-    thread = client._thread
+    thread = own_thread_of(client)
     if thread is None:
         return method(client, *args, **kwargs)
     stop_network_loop(client, thread)
@@ -224,14 +230,14 @@ def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwa
         result = method(client, *args, **kwargs)
     except AttributeError:
         # paho 2 forgets its thread as that ends, which may be just before it waits for it,
-        if client._thread is not None:
+        if own_thread_of(client) is not None:
             raise
         return mqtt.MQTT_ERR_SUCCESS
     # or before it looks whether there is one to stop. There was.
     return mqtt.MQTT_ERR_SUCCESS if result == mqtt.MQTT_ERR_INVAL else result
 
 
-_AROUND_METHODS: dict[str, Callable[..., Any]] = {
+AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "__init__": _around_init,
     "reconnect": _around_reconnect,  # connect() and the network loop go through it
     "loop": _around_loop,
@@ -240,5 +246,13 @@ _AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "publish": _around_publish,
     "_handle_connack": _around_connack,
 }
+
+
+def send_at_once(client: Any) -> None:
+    """Switch Nagle's algorithm off: with it, QoS 1 and 2 round trips take 44 ms and more."""
+    raw = raw_socket(client)
+    if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
 
 _paho_patch = _PahoPatch()

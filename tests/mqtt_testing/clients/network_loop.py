@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from .paho_internals import own_thread_of, tell_loop_to_end, wake_network_loop
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ STAY_IN_LOOP = "_mqtt_stay_in_loop"
 
 
 def stay_in_loop(client: Any) -> StayInLoop | None:
-    """Say who is in ``loop_forever()`` of a client in a thread that is not the client's own."""
+    """Return which thread, not the client's own, is in its ``loop_forever()``."""
     stay: StayInLoop | None = vars(client).get(STAY_IN_LOOP)
     return None if stay is None or stay.over.is_set() else stay
 
@@ -30,24 +31,18 @@ def stay_in_loop(client: Any) -> StayInLoop | None:
 def network_loop_of(client: Any) -> threading.Thread | None:
     """Return the thread in which *client* is served, be it the client's own or another."""
     stay = stay_in_loop(client)
-    thread: threading.Thread | None = stay.thread if stay else client._thread
+    thread: threading.Thread | None = stay.thread if stay else own_thread_of(client)
     return thread
 
 
-def wake_network_loop(client: Any) -> None:
-    """Have the thread that serves *client* look up from the wait for its socket."""
-    with contextlib.suppress(OSError, AttributeError):  # its sockets go as it ends
-        client._sockpairW.send(b"0")
-
-
 def stop_network_loop(client: Any, thread: threading.Thread) -> None:
-    """Have the network loop notice at once that it has to end, not at the end of its second."""
-    client._thread_terminate = True
+    """Let the network loop notice at once that it has to end, not at the end of its second."""
+    tell_loop_to_end(client)
     wake_up_of(thread).set()
     wake_network_loop(client)
 
 
-class InterruptibleTime:
+class PromptTime:
     """Stands in for the module ``time`` inside paho, whose network loop sleeps between retries."""
 
     def __getattr__(self, name: str) -> Any:
@@ -72,7 +67,7 @@ def wake_up_pair() -> tuple[socket.socket, socket.socket]:
     return pair
 
 
-def write_if_nobody_else_does(client: Any) -> None:
+def write_if_no_loop_does(client: Any) -> None:
     """Send what is queued where no network loop does: none runs, or we are called by it."""
     thread = network_loop_of(client)
     if thread is None or thread is threading.current_thread() or not thread.is_alive():

@@ -7,7 +7,6 @@ import itertools
 import os
 import socket
 import threading
-import uuid
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Callable
 
@@ -23,71 +22,56 @@ from .admission import admit, constructor_options
 from .ending import end_client
 from .errors import DeadBrokerError, MQTTConnectionError
 from .messages import History
-from .network_loop import write_if_nobody_else_does
+from .network_loop import write_if_no_loop_does
 from .observing_client import RETRY_DELAY, ObservingClient
 from .paho_internals import (
     is_in_callback,
     is_open,
     name_of,
     new_client,
+    own_thread_of,
     peer_of,
+    queue_packet,
     speaks_mqtt_5,
     stuck_in_callback,
     text_of,
     value_of,
 )
+from .retained import RetainedMessages
 
 UNDO_ROUNDS = 5
-"""Attempts to clear what others go on retaining while we do; one is enough as a rule."""
+"""Attempts to clear what others go on retaining meanwhile; one is enough as a rule."""
 
 BARRIER_TOPIC = "$barrier/"
 """Hidden from subscriptions to ``#``, as all topics that begin with a dollar are."""
 
-VISIBLE_BARRIER_TOPIC = f"mqtt-test-barrier/{uuid.uuid4().hex}/"
-"""For brokers that may not allow such topics."""
-
 LEAST_REFUSAL = 0x80
-
-UNSUPPORTED_PROTOCOL = 0x84
-
-
-class UnsupportedProtocolError(Exception):
-    """The broker does not speak MQTT 5."""
 
 
 class Observer:
     """The shared connection: sees everything, knows what is retained, provides barriers.
 
-    On a broker that speaks MQTT 3.1.1 alone it learns what is retained by subscribing anew,
-    cannot tell whether a message that it sees was published as retained, and its barriers are
-    not hidden, since ``$`` topics may be forbidden there.
+    It speaks MQTT 5, which tells whether a message was published as retained.
     """
 
     def __init__(
-        self,
-        endpoint: MQTTEndpoint,
-        protocol: Any,
-        history: History,
-        broker_died: Callable[[], bool],
+        self, endpoint: MQTTEndpoint, history: History, broker_died: Callable[[], bool]
     ) -> None:
         self._endpoint = endpoint
         self._history = history
         self._broker_died = broker_died
-        self._speaks_mqtt_5 = protocol == mqtt.MQTTv5
-        self._barrier_topic = BARRIER_TOPIC if self._speaks_mqtt_5 else VISIBLE_BARRIER_TOPIC
         self._refusal: str | None = None
-        self._is_unsupported = False
         self._changed = threading.Condition()
         self._barriers: set[bytes] = set()
         self._own_tokens = os.urandom(8)  # other pools on this broker send barriers as well
         self._tokens = itertools.count()
         self._subscribed = False
         self._grants = 0  # of our subscription, by the broker
-        self.retained: dict[str, MQTTMessage] = {}
+        self._retained = RetainedMessages()
         self._client = new_client(
             ObservingClient,
             client_id=OBSERVER_ID_PREFIX + os.urandom(8).hex(),
-            protocol=protocol,
+            protocol=mqtt.MQTTv5,
             **constructor_options(endpoint),
         )
         admit(self._client, endpoint)
@@ -101,17 +85,17 @@ class Observer:
 
         Raises:
             MQTTConnectionError: the broker refuses or does not answer.
-            UnsupportedProtocolError: it does not speak the protocol.
         """
         try:
             self._client.connect(**self._endpoint.get_connection_params())
             self._client.loop_start()
             self._await_subscription()
             self.barrier()
-        except (OSError, MQTTConnectionError, UnsupportedProtocolError) as error:
+        except OSError as error:
             self.close()
-            if isinstance(error, OSError):
-                raise self._failure(error) from None
+            raise self._failure(error) from None
+        except MQTTConnectionError:
+            self.close()
             raise
 
     def _failure(self, reason: object) -> MQTTConnectionError:
@@ -122,10 +106,11 @@ class Observer:
     @property
     def network_loop(self) -> threading.Thread | None:
         """The thread that serves the connection."""
-        return self._client._thread
+        thread: threading.Thread | None = own_thread_of(self._client)
+        return thread
 
     def shares_broker_with(self, client: Any) -> bool:
-        """Say whether a client is connected to the same address."""
+        """Return whether a client is connected to the same address."""
         return bool(peer_of(client) == peer_of(self._client))
 
     def close(self) -> None:
@@ -134,14 +119,14 @@ class Observer:
             end_client(self._client)
 
     def is_connected(self) -> bool:
-        """Say whether the broker has granted our subscription on a connection that is open."""
+        """Return whether the broker has granted our subscription on an open connection."""
         return self._subscribed and is_open(self._client)
 
     def await_connection(self) -> None:
         """Return when there is a connection: one that broke, its network loop makes anew.
 
         Raises:
-            MQTTConnectionError: nobody is there, or lets us in.
+            MQTTConnectionError: no broker is there, or it does not let us in.
         """
         deadline = monotonic() + limits.TIMEOUT
         while not self.is_connected():
@@ -162,15 +147,12 @@ class Observer:
         if reason == 0:
             self._subscribe()
         else:
-            self._refuse(text_of(reason), unsupported=value_of(reason) == UNSUPPORTED_PROTOCOL)
+            self._refuse(text_of(reason))
 
     def _subscribe(self) -> None:
         with self._changed:
             self._refusal = None
-            self.retained.clear()  # what is still retained comes with the subscription
-        if not self._speaks_mqtt_5:
-            self._client.subscribe("#", 2)
-            return
+        self._retained.forget()
         # Without our own messages: what we clear a test's retained messages with.
         everything = SubscribeOptions(qos=2, noLocal=True, retainAsPublished=True)
         barriers = SubscribeOptions(qos=2)
@@ -187,10 +169,9 @@ class Observer:
             self._grants += 1
             self._changed.notify_all()
 
-    def _refuse(self, reason: str, *, unsupported: bool = False) -> None:
+    def _refuse(self, reason: str) -> None:
         with self._changed:
             self._refusal = reason
-            self._is_unsupported = unsupported
             self._changed.notify_all()
 
     def _on_disconnect(self, *_args: Any) -> None:
@@ -199,20 +180,14 @@ class Observer:
             self._changed.notify_all()
 
     def _on_message(self, message: MQTTMessage) -> None:
-        with self._changed:
-            if not message.topic.startswith(self._barrier_topic):
-                self._note(message)
-            elif message.payload.startswith(self._own_tokens):
+        if not message.topic.startswith(BARRIER_TOPIC):
+            self._history.append(message)
+            if message.retain:
+                self._retained.note(message)
+        elif message.payload.startswith(self._own_tokens):
+            with self._changed:
                 self._barriers.add(message.payload)
                 self._changed.notify_all()
-
-    def _note(self, message: MQTTMessage) -> None:
-        if self._speaks_mqtt_5 or not message.retain:  # else it was published before
-            self._history.append(message)
-        if message.retain and message.payload:
-            self.retained[message.topic] = message
-        elif message.retain:
-            self.retained.pop(message.topic, None)
 
     def barrier(self, publishers: Sequence[Any] = (), *, before: bytes = b"") -> None:
         """Return when everything that was published before this call has arrived here.
@@ -246,11 +221,11 @@ class Observer:
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = self._own_tokens + next(self._tokens).to_bytes(8, "big")
-        packet = publish_packet(self._barrier_topic, token, mqtt_5=speaks_mqtt_5(client))
+        packet = publish_packet(BARRIER_TOPIC, token, mqtt_5=speaks_mqtt_5(client))
         with contextlib.suppress(OSError):  # it is being ended, as those who wait will see
             with contextlib.suppress(RuntimeError):  # the event loop that it is in is closed
-                client._packet_queue(mqtt.PINGREQ, before + packet, 0, 0)
-            write_if_nobody_else_does(client)
+                queue_packet(client, before + packet)
+            write_if_no_loop_does(client)
         return token
 
     def _await_barriers(
@@ -279,7 +254,7 @@ class Observer:
         if kept:
             return f"{reason}: client {', '.join(kept)} is kept in a callback, and so sends nothing"
         if self._endpoint.topic_prefix:  # a broker of others, who may control access to it
-            topics = f"'#' and '{self._barrier_topic}#'"
+            topics = f"'#' and '{BARRIER_TOPIC}#'"
             reason += f" (this user has to be allowed to publish to and read from {topics})"
         return reason
 
@@ -292,30 +267,16 @@ class Observer:
                 self._barriers -= tokens
             return complete
 
-    def _await_subscription(self, grants_before: int = 0) -> None:
+    def _await_subscription(self) -> None:
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._grants > grants_before or self._refusal, limits.TIMEOUT
-            )
-            if self._is_unsupported:
-                raise UnsupportedProtocolError
-            if self._grants == grants_before:
+            self._changed.wait_for(lambda: self._grants or self._refusal, limits.TIMEOUT)
+            if not self._grants:
                 reason = self._refusal or f"no subscription was granted within {limits.TIMEOUT:g} s"
                 raise MQTTConnectionError(self._endpoint, reason)
 
     def know_retained(self) -> dict[str, MQTTMessage]:
-        """Return what the broker retains, by topic, as far as it has been published here.
-
-        Raises:
-            MQTTConnectionError: the broker does not answer.
-        """
-        if not self._speaks_mqtt_5:
-            grants_before = self._grants
-            self._subscribe()
-            self._await_subscription(grants_before)
-            self.barrier()
-        with self._changed:
-            return dict(self.retained)
+        """Return what the broker retains, by topic, as far as it has been published here."""
+        return self._retained.snapshot()
 
     def restore_retained(
         self,
@@ -324,7 +285,7 @@ class Observer:
         only: Container[str] | None = None,
         publishers: Sequence[Any] = (),
     ) -> None:
-        """Have the broker retain what *wanted* says, and nothing else; of some topics *only*.
+        """Make the broker retain what *wanted* says, and nothing else; of some topics *only*.
 
         That undoes what *publishers* and others have published before this call. As a rule it has
         arrived, and one round trip both undoes it and proves that nothing is left.
@@ -332,11 +293,9 @@ class Observer:
         Raises:
             MQTTConnectionError: the broker does not confirm it.
         """
-        if not self._speaks_mqtt_5:
-            self.know_retained()
         for _ in range(UNDO_ROUNDS):
             self.barrier(publishers, before=self._undo(wanted, only))
-            if not any(self._differences(wanted, only)):
+            if not any(self._retained.differences(wanted, only)):
                 return
 
     def _undo(self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None) -> bytes:
@@ -345,16 +304,13 @@ class Observer:
         Our own messages do not come back to us: they are noted as if they had taken effect.
         Whatever arrives after that, the next look at the differences finds.
         """
-        with self._changed:
-            overwritten, surplus = self._differences(wanted, only)
-            self.retained.update((message.topic, message) for message in overwritten)
-            for topic in surplus:
-                del self.retained[topic]
+        overwritten, surplus = self._retained.differences(wanted, only)
+        for topic in surplus:
+            self._retained.note(MQTTMessage(topic, b"", 0, retain=True))
         for message in overwritten:
+            self._retained.note(message)
             self._publish_again(message)
-        return b"".join(
-            publish_packet(topic, retain=True, mqtt_5=self._speaks_mqtt_5) for topic in surplus
-        )
+        return b"".join(publish_packet(topic, retain=True, mqtt_5=True) for topic in surplus)
 
     def _publish_again(self, message: MQTTMessage) -> None:
         info = self._client.publish(
@@ -368,17 +324,3 @@ class Observer:
         if not is_confirmed:
             reason = f"what was retained on {message.topic!r} could not be restored"
             raise MQTTConnectionError(self._endpoint, reason)
-
-    def _differences(
-        self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None
-    ) -> tuple[list[MQTTMessage], list[str]]:
-        """Return the wanted messages that the broker has not, and those that it has too many of."""
-        with self._changed:
-            overwritten = [m for topic, m in wanted.items() if self.retained.get(topic) != m]
-            surplus = [topic for topic in self.retained if topic not in wanted]
-        if only is None:
-            return overwritten, surplus
-        return (
-            [message for message in overwritten if message.topic in only],
-            [topic for topic in surplus if topic in only],
-        )

@@ -11,8 +11,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import MalformedPacket, Properties  # type: ignore[attr-defined]
 
 from ..wire.publish import MalformedPacketError, decode_publish, take_packets
-from .network_loop import wake_network_loop, wake_up_of
-from .paho_internals import RealClient
+from .network_loop import wake_up_of
+from .paho_internals import UnheardClient, wake_network_loop
 
 RETRY_DELAY = 0.01
 """Seconds after which the shared connection is tried again that has broken."""
@@ -24,7 +24,7 @@ LARGEST_PACKET = 2**28 + 4
 """Bytes that a packet of MQTT can have at most."""
 
 
-class ObservingClient(RealClient):
+class ObservingClient(UnheardClient):
     """Hands messages over as they arrive, as MQTTMessage, and sends without a detour.
 
     With QoS 2, paho waits for the end of the handshake, which is right for whoever must have a

@@ -11,8 +11,8 @@ from typing import Any, Callable
 import paho.mqtt.client as mqtt
 import pytest
 
-from ..broker.errors import errors_as_failures
 from ..broker.external import SessionBroker
+from ..broker.failures import errors_as_failures
 from ..broker.process import TestMQTTBroker
 from ..markers import LEAKS_ON_PURPOSE
 from ..summary import add_to_summary
@@ -72,7 +72,7 @@ def clean_mqtt_broker(
     """A broker that after the test retains what it did before, whoever published in between."""
     with errors_as_failures():
         shared_mqtt_pool.barrier()
-        retained_before = shared_mqtt_pool.observer.know_retained()
+        retained_before = shared_mqtt_pool.watch().know_retained()
     shared_mqtt_pool.start_of_test = shared_mqtt_pool.history.position
     yield shared_mqtt_pool
     shared_mqtt_pool.start_of_test = None

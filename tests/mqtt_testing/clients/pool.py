@@ -6,7 +6,6 @@ import contextlib
 import queue
 import threading
 import weakref
-from collections import deque
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Callable
@@ -21,11 +20,14 @@ from . import limits
 from .admission import admit, constructor_options, endpoint_from
 from .ending import end_client
 from .errors import MQTTConnectionError
-from .listeners import ClientScope
+from .listeners import ClientListener
 from .messages import History
 from .network_loop import network_loop_of
-from .observer import Observer, UnsupportedProtocolError
+from .observer import Observer
 from .paho_internals import (
+    address_of,
+    client_id_of,
+    close_wake_up_pair,
     is_connected,
     is_in_callback,
     is_open,
@@ -34,8 +36,11 @@ from .paho_internals import (
     refuse_to_reconnect,
     session_of,
     stuck_in_callback,
+    tell_loop_to_end,
     text_of,
+    will_topic_of,
 )
+from .publications import Publications
 
 DEFAULT_PORTS = (1883, 8883)
 
@@ -70,7 +75,7 @@ class Lending:
     any_address: bool = True
 
 
-class SharedMQTTPool(ClientScope):
+class SharedMQTTPool(ClientListener):
     """Lends paho clients that are connected to one broker, and undoes what they did.
 
     Usage::
@@ -93,9 +98,7 @@ class SharedMQTTPool(ClientScope):
         self._lock = threading.RLock()
         self._loans: dict[Any, _Loan] = {}
         self._lending: list[Lending] = []
-        self.topics: set[str] = set()
-        self._unsent: weakref.WeakKeyDictionary[Any, deque[mqtt.MQTTMessageInfo]]
-        self._unsent = weakref.WeakKeyDictionary()
+        self._publications = Publications()
         self._outsiders: weakref.WeakSet[Any] = weakref.WeakSet()
         self.start_of_test: int | None = None
         self.history = History()
@@ -120,9 +123,9 @@ class SharedMQTTPool(ClientScope):
         return len(self._loans)
 
     @property
-    def observer(self) -> Observer:
-        """The shared connection, which is made where there is none."""
-        return self.watch()
+    def topics(self) -> set[str]:
+        """The topics on which clients of this process have published."""
+        return self._publications.topics
 
     def watch(self) -> Observer:
         """Return the shared connection once it sees what is published from here on.
@@ -133,7 +136,9 @@ class SharedMQTTPool(ClientScope):
         with self._connecting:
             self._require_open()
             if self._observer is None:
-                self._observer = self._new_observer(mqtt.MQTTv5)
+                observer = Observer(self.endpoint, self.history, self.broker_died)
+                observer.connect()
+                self._observer = observer
         self._observer.await_connection()
         return self._observer
 
@@ -141,14 +146,6 @@ class SharedMQTTPool(ClientScope):
     def network_loop(self) -> threading.Thread | None:
         """The thread of the shared connection."""
         return self._observer.network_loop if self._observer else None
-
-    def _new_observer(self, protocol: Any) -> Observer:
-        observer = Observer(self.endpoint, protocol, self.history, self.broker_died)
-        try:
-            observer.connect()
-        except UnsupportedProtocolError:
-            return self._new_observer(mqtt.MQTTv311)
-        return observer
 
     def acquire(self, **options: Any) -> mqtt.Client:
         """Return a client on loan: connected, its network loop running.
@@ -192,7 +189,7 @@ class SharedMQTTPool(ClientScope):
             if client not in self._loans:
                 raise ValueError(f"{client!r} is not on loan from this pool, or not any more")
             sessions = self._loans.pop(client).sessions
-            self._unsent.pop(client, None)
+        self._publications.forget(client)
         client.reconnect = refuse_to_reconnect  # type: ignore[method-assign]
         try:
             end_client(client)
@@ -207,7 +204,7 @@ class SharedMQTTPool(ClientScope):
         with self._lock:
             clients = {*self._loans, *self._outsiders}
         return any(
-            client._client_id == client_id.encode()
+            client_id_of(client) == client_id
             and is_open(client)
             and (client in self._loans or self._shares_broker_with(client))
             for client in clients
@@ -247,7 +244,7 @@ class SharedMQTTPool(ClientScope):
         Raises:
             MQTTConnectionError: the broker does not answer.
         """
-        self.observer.barrier(self._publishers())
+        self.watch().barrier(self._publishers())
 
     def serve(self, lending: Lending) -> None:
         """Run the network loops that nobody runs, until somebody does it himself."""
@@ -256,7 +253,7 @@ class SharedMQTTPool(ClientScope):
                 loan = self._loans.get(client)
                 if loan is not None and _wants_a_loop(client, loan):
                     loan.is_served_by_us = True
-                    client._reset_sockets(sockpair_only=True)  # paho makes a new wake-up pair
+                    close_wake_up_pair(client)
                     client.loop_start()
 
     def served(self, client: mqtt.Client) -> None:
@@ -267,7 +264,7 @@ class SharedMQTTPool(ClientScope):
                 return
             loan.is_served_by_us = False
         client.loop_stop()
-        client._thread_terminate = False  # else his loop_forever() returns at once
+        tell_loop_to_end(client, end=False)  # else its loop_forever() returns at once
 
     def await_connections(self, lending: Lending) -> None:
         """Return when the clients that were lent are connected, and their subscriptions in force.
@@ -277,12 +274,12 @@ class SharedMQTTPool(ClientScope):
         """
         for client in lending.clients:
             self._await_answer(client)
-        self.observer.barrier_through(c for c in lending.clients if is_connected(c))
+        self.watch().barrier_through(c for c in lending.clients if is_connected(c))
 
     def _await_answer(self, client: Any) -> None:
         """Wait for the CONNACK of a client whose network loop is about to get it."""
         loan, network_loop = self._loans.get(client), network_loop_of(client)
-        if loan is None or network_loop is None or not client._host:
+        if loan is None or network_loop is None or not address_of(client)[0]:
             return
         is_stuck, deadline = stuck_in_callback(), monotonic() + limits.TIMEOUT
         while not loan.answered.wait(limits.LOOK_INTERVAL):
@@ -297,15 +294,15 @@ class SharedMQTTPool(ClientScope):
         Raises:
             MQTTConnectionError: the broker does not confirm it.
         """
-        self.observer.restore_retained(wanted, only=only, publishers=self._publishers())
+        self.watch().restore_retained(wanted, only=only, publishers=self._publishers())
 
     def _publishers(self) -> list[mqtt.Client]:
         """Return the clients of this process that publish, once what they queued is on its way."""
         with self._lock:
-            clients = {*self._loans, *self._unsent}
+            clients = {*self._loans, *self._publications.clients}
         publishers = [client for client in clients if self._may_have_published(client)]
         for client in publishers:
-            self._await_acknowledgements(client)
+            self._publications.await_acknowledgements(client)
         return publishers
 
     def _may_have_published(self, client: Any) -> bool:
@@ -318,18 +315,6 @@ class SharedMQTTPool(ClientScope):
         if self._observer is None and not self._closed:
             self.watch()
         return self._observer is not None and self._observer.shares_broker_with(client)
-
-    def _await_acknowledgements(self, client: Any) -> None:
-        """Wait for QoS 1 and 2 messages: paho sends 20 of them ahead and queues the others."""
-        thread = network_loop_of(client)
-        if thread is None or thread is threading.current_thread() or not thread.is_alive():
-            return  # nobody receives acknowledgements meanwhile
-        deadline = monotonic() + limits.TIMEOUT
-        with self._lock:
-            unsent = tuple(_unsettled(self._unsent.get(client, deque())))
-        for info in unsent:
-            with contextlib.suppress(RuntimeError, ValueError):  # lost with a connection
-                info.wait_for_publish(max(0.0, deadline - monotonic()))
 
     def close(self) -> None:
         """Release all clients and disconnect; does nothing twice."""
@@ -369,22 +354,16 @@ class SharedMQTTPool(ClientScope):
             return
         if leaves_a_session(client):
             loan.sessions.add(session_of(client))
-        if client._will:
-            self.topics.add(client._will_topic.decode())
+        will_topic = will_topic_of(client)
+        if will_topic is not None:
+            self._publications.topics.add(will_topic)
         loan.answered.set()
 
     def published(
         self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
     ) -> None:
-        """Remember who publishes, what he has still to send, and which topics are ours.
-
-        Of QoS 0 there is nothing to send that would not go out before a barrier.
-        """
-        self.topics.add(topic)
-        with self._lock:
-            unsent = _unsettled(self._unsent.setdefault(client, deque()))
-            if qos > 0 and info.rc == mqtt.MQTT_ERR_SUCCESS:
-                unsent.append(info)
+        """Note the message, and that its topic is one of ours."""
+        self._publications.note(client, topic, qos, info)
 
     def _lend(self, client: mqtt.Client, *, any_address: bool = True) -> None:
         with self._lock:
@@ -404,11 +383,6 @@ def _wants_a_loop(client: Any, loan: _Loan) -> bool:
     """Say whether nobody serves a client that has connected, or is about to."""
     if network_loop_of(client) is not None or client.on_socket_open is not None:
         return False  # the latter is for event loops, which watch the socket themselves
-    return client.socket() is not None or (bool(client._host) and not loan.answered.is_set())
-
-
-def _unsettled(messages: deque[mqtt.MQTTMessageInfo]) -> deque[mqtt.MQTTMessageInfo]:
-    """Take the first of *messages* away that are on their way, or lost with their connection."""
-    while messages and (messages[0].rc != mqtt.MQTT_ERR_SUCCESS or messages[0].is_published()):
-        messages.popleft()
-    return messages
+    return client.socket() is not None or (
+        bool(address_of(client)[0]) and not loan.answered.is_set()
+    )

@@ -16,13 +16,13 @@ from ..summary import add_to_summary
 from ..wire.endpoint import MQTTEndpoint
 from .admission import admit
 from .ending import end_client
-from .listeners import ClientScope
+from .listeners import ClientListener
 from .network_loop import network_loop_of
 from .paho_internals import name_of
 from .pool import means_a_test_broker
 
 
-class RedirectedClients(ClientScope):
+class RedirectedClients(ClientListener):
     """Sends connections to hard-coded addresses to the session's broker."""
 
     def __init__(self, endpoint: MQTTEndpoint, ports: Sequence[int]) -> None:
@@ -37,7 +37,7 @@ class RedirectedClients(ClientScope):
         return self._endpoint.host, self._endpoint.port
 
 
-class PromptClients(ClientScope):
+class PromptClients(ClientListener):
     """Ends the clients that a test leaves running, and names the test; a plugin while in use."""
 
     def __init__(self, config: pytest.Config) -> None:

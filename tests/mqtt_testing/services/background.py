@@ -5,28 +5,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import sysconfig
 import threading
-from collections.abc import Iterator
-from typing import Any, Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
-import pytest
-
-from ..clients.network_loop import wake_network_loop
+from ..clients.paho_internals import runs_network_loop, wake_network_loop
 from ..clients.pool import Lending, SharedMQTTPool
+from ..executors import stack_of
 from ..originals import Thread, Timer
+from ..threads import ThreadWatch, copy_of, end_threads, target_of
 from .errors import ServiceFixtureError
-from .executors import end_threads, stack_of
 from .running_flag import RunningFlag
-
-CLEANUP_PATIENCE = 0.2
-"""Seconds after which a cleanup is taken to wait for a thread of the service that is held."""
 
 JOIN_PATIENCE = 0.02
 """Seconds that a thread gets to end by itself when the service's cleanup waits for that."""
-
-_LIBRARIES = tuple(sysconfig.get_path(n) for n in ("stdlib", "platstdlib", "purelib", "platlib"))
-"""Where the code is that starts threads of its own: paho's network loop, an executor's worker."""
 
 
 class BackgroundTasks:
@@ -44,38 +37,45 @@ class BackgroundTasks:
         self._has_threads = False
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held_by(self, watch: ThreadWatch) -> Iterator[None]:
         """Hold the service's threads that are started inside the ``with`` block."""
-        start = threading.Thread.start
-
-        def hold_or_start(thread: threading.Thread) -> None:
-            self._has_threads |= not _is_of_loop_start(thread)
-            if self._is_of_the_service(thread):
-                self._held.append(_HeldThread(thread))
-            else:  # of a library: paho's network loop, an executor's worker
-                start(thread)
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(threading.Thread, "start", hold_or_start)
+        before, watch.hold = watch.hold, self._hold
+        try:
             yield
+        finally:
+            watch.hold = before
+
+    def _hold(self, thread: threading.Thread) -> bool:
+        if runs_network_loop(thread):
+            return False
+        self._has_threads = True
+        is_held = self._is_of_the_service(thread)
+        if is_held:
+            self._held.append(_HeldThread(thread))
+        return is_held
 
     def _is_of_the_service(self, thread: threading.Thread) -> bool:
+        """Return whether the code that *thread* runs is the service's, and no library's."""
         code: Any = type(thread)
         if isinstance(thread, Timer):
             code = thread.function
         elif code is Thread:
-            code = getattr(thread, "_target", None)
+            code = target_of(thread)
         while isinstance(code, functools.partial):
             code = code.func
         name = str(getattr(code, "__module__", ""))
-        file = getattr(sys.modules.get(name), "__file__", None) or _LIBRARIES[0]
-        return name.partition(".")[0] == self._package or not file.startswith(_LIBRARIES)
+        file = getattr(sys.modules.get(name), "__file__", None)
+        is_of_package = name.partition(".")[0] == self._package
+        return is_of_package or not (file is None or _is_of_library(file))
 
     def start(self, flag: RunningFlag) -> None:
         """Start what was held, as the service's own constructor would have."""
         if any(thread.is_alive() for thread in self._running):
             return
         flag.set(True)
+        self._start_held()
+
+    def _start_held(self) -> None:
         self._running = [held.start() for held in self._held]
 
     def stop(self) -> None:
@@ -93,38 +93,19 @@ class BackgroundTasks:
             raise ServiceFixtureError(f"background tasks that do not end:\n{stacks}")
         self.serve_clients()
 
-    def get_ready_for_cleanup(self, patch: pytest.MonkeyPatch) -> None:
-        """Let the service's cleanup talk to its threads, and wait for them, without a hang.
-
-        Those that run end when they are joined. Those that are held start if the cleanup waits
-        for something so long that it must be for them.
-        """
-        self._have_joined_soon()
-        wait, cleaning = threading.Condition.wait, threading.current_thread()
-
-        def wait_or_start(condition: threading.Condition, timeout: float | None = None) -> bool:
-            is_short = timeout is not None and timeout <= CLEANUP_PATIENCE
-            if (
-                is_short
-                or self._running
-                or not self._held
-                or threading.current_thread() is not cleaning
-            ):
-                return wait(condition, timeout)
-            if wait(condition, CLEANUP_PATIENCE):
-                return True
-            self._running = [held.start() for held in self._held]
-            self._have_joined_soon()
-            return wait(condition, None if timeout is None else timeout - CLEANUP_PATIENCE)
-
-        patch.setattr(threading.Condition, "wait", wait_or_start)
-
-    def _have_joined_soon(self) -> None:
+    def let_cleanup_join(self) -> None:
+        """Let a cleanup that joins what runs wait but for a moment; then it is interrupted."""
         for thread in self._running:
             thread.join = functools.partial(_join_soon, thread)  # type: ignore[method-assign]
 
+    def start_for_cleanup(self) -> None:
+        """Start what is held, since the cleanup waits for something that it must be to do."""
+        if self._held and not self._running:
+            self._start_held()
+            self.let_cleanup_join()
+
     def serve_clients(self) -> None:
-        """Have the clients served that a thread of the service is to serve, but does not yet."""
+        """Serve the clients that a thread of the service is to serve, but does not yet."""
         if self._has_threads:
             self._pool.serve(self._lending)
 
@@ -133,9 +114,17 @@ class BackgroundTasks:
             wake_network_loop(client)
 
 
-def _is_of_loop_start(thread: threading.Thread) -> bool:
-    """Say whether paho starts a thread for the network loop of a client."""
-    return getattr(getattr(thread, "_target", None), "__name__", "") == "_thread_main"
+@functools.cache
+def _is_of_library(file: str) -> bool:
+    """Return whether a file is Python's own, or of a package that is installed anywhere."""
+    path = Path(file)
+    if file.startswith(_STANDARD_LIBRARY) or {"site-packages", "dist-packages"} & {*path.parts}:
+        return True
+    is_in_archive = not path.exists()
+    return is_in_archive or any(any(f.glob("*.dist-info")) for f in list(path.parents)[:4])
+
+
+_STANDARD_LIBRARY = str(Path(threading.__file__).parent)
 
 
 class _HeldThread:
@@ -169,18 +158,12 @@ def _join_unstarted(timeout: float | None = None) -> None:
 
 
 def _recipe_for(thread: threading.Thread) -> Callable[[], threading.Thread]:
-    """Say how to make a thread like *thread*: one can be started once only."""
-    if type(thread) is threading.Timer:
+    """Return what makes a thread like *thread*: one can be started once only."""
+    if type(thread) is Timer:
         timer = (thread.interval, thread.function, thread.args, thread.kwargs)
-        return lambda: threading.Timer(*timer)
-    if type(thread) is threading.Thread:
-        return functools.partial(
-            threading.Thread,
-            target=thread._target,  # type: ignore[attr-defined]
-            args=thread._args,  # type: ignore[attr-defined]
-            kwargs=thread._kwargs,  # type: ignore[attr-defined]
-            name=thread.name,
-        )
+        return lambda: Timer(*timer)
+    if type(thread) is Thread:
+        return copy_of(thread)
     return functools.partial(_refuse_to_copy, type(thread).__name__)
 
 

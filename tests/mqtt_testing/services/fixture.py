@@ -26,6 +26,7 @@ def service_fixture(
     tasks: Mapping[str, Names] | None = None,
     running: Names = RUNNING_FLAGS,
     cleanup: Names = CLEANUP_METHODS,
+    cleanup_timeout: float = 2.0,
 ) -> Any:
     """Make a fixture that builds a service fast and leaves nothing of it behind.
 
@@ -42,6 +43,7 @@ def service_fixture(
             once; of several names the first that the service has.
         running: the attribute that says whether the service runs, a bool or an Event.
         cleanup: the method that ends the service; of several names the first that it has.
+        cleanup_timeout: seconds that it gets; then what it waits for is interrupted and named.
     """
 
     def make(of_the_slow_one: Sequence[str] = ()) -> Any:
@@ -55,7 +57,11 @@ def service_fixture(
                 request.getfixturevalue(service) if isinstance(service, str) else service
             )
             under_test = ServiceUnderTest(
-                service_class, as_tuple(running), as_tuple(cleanup), dict(tasks or {})
+                service_class,
+                as_tuple(running),
+                as_tuple(cleanup),
+                dict(tasks or {}),
+                cleanup_timeout,
             )
             arguments = _constructor_arguments(request, service_class)
             request.node.stash.setdefault(services_of_test, []).append(under_test)

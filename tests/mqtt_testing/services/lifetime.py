@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import _thread
-import asyncio
 import contextlib
 import functools
 import inspect
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Callable, Union
+from typing import Any, Union
 
 import pytest
 
-from ..broker.process import TestMQTTBroker
-from ..clients.network_loop import network_loop_of
 from ..clients.plugin import PREFIX_VARIABLES
-from ..clients.pool import Lending, SharedMQTTPool
-from ..originals import Thread
+from ..clients.pool import SharedMQTTPool
+from ..executors import stack_of
+from ..threads import GRACE, forget_interruption, interrupt, short_sleeps
 from ..wire.endpoint import MQTTEndpoint
+from .alarm import alarm
 from .background import BackgroundTasks
+from .coroutines import awaited, finished
 from .errors import ServiceFixtureError
-from .executors import GRACE, ConcurrentFuturesFix, end_threads, name_once, stack_of
+from .leftovers import Leftovers, interrupt_callbacks
 from .running_flag import RunningFlag
 
 Names = Union[str, Sequence[str]]
@@ -34,11 +30,15 @@ HOST_VARIABLES = ("MQTT_BROKER", "MQTT_HOST", "MQTT_BROKER_HOST", "MQTT_SERVER")
 
 PORT_VARIABLES = ("MQTT_PORT", "MQTT_BROKER_PORT")
 
-ROUNDS = 5
-"""Attempts to end its threads, each of which may start another as it ends; one as a rule."""
+CLEANUP_PATIENCE = 0.2
+"""Seconds after which a cleanup is taken to wait for a thread of the service that is held."""
 
 SHORT_SLEEP = 0.001
 """Seconds that a sleep of the service takes while it is cleaned up."""
+
+
+class _CleanupInterrupted(BaseException):
+    """Raised in a cleanup that does not end, of which no ``except Exception`` gets hold."""
 
 
 def as_tuple(names: Names) -> tuple[str, ...]:
@@ -54,6 +54,7 @@ class ServiceUnderTest:
     running: tuple[str, ...]
     cleanup: tuple[str, ...]
     tasks: dict[str, Names]
+    cleanup_timeout: float
     service: Any = None
     tasks_run: set[str] = field(default_factory=set)
     leaks: list[str] = field(default_factory=list)
@@ -63,29 +64,24 @@ class ServiceUnderTest:
     @contextlib.contextmanager
     def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
         """Build the service, and end it with the ``with`` block."""
+        leftovers = Leftovers(pool, ends=not self.leaks_on_purpose)
         with contextlib.ExitStack() as life:
             patch = life.enter_context(pytest.MonkeyPatch.context())
             _set_environment(patch, pool.endpoint)
-            fix = ConcurrentFuturesFix()
-            if not self.leaks_on_purpose:
-                life.enter_context(fix)
-                life.callback(self._end_threads, fix, pool)
-                _start_raw_threads_as_others(patch)
-                programs = _note_programs(patch)
-                life.callback(_end_programs, programs)  # before threads that wait for one
+            life.enter_context(leftovers)
             lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self.service_class, pool, lending)
-            with background.held():
+            with background.held_by(leftovers.watch):
                 self.service = self.service_class(**arguments)
             lending.any_address = False  # a dead port is one from now on
-            life.callback(_interrupt_callbacks, lending)
+            life.callback(interrupt_callbacks, lending)
             life.callback(background.stop)
-            life.callback(self._clean_up, background)
+            life.callback(self._clean_up, background, leftovers)
             self._equip(background)
             background.serve_clients()
             pool.await_connections(lending)
             yield
-        self.leaks += fix.stuck
+        self.leaks += leftovers.named
 
     def _equip(self, background: BackgroundTasks) -> None:
         if not hasattr(self.service, "__dict__"):
@@ -99,7 +95,7 @@ class ServiceUnderTest:
         }
         methods["test_enable_background_tasks"] = functools.partial(background.start, flag)
         methods["test_disable_background_tasks"] = background.stop
-        cleanup = _first_method(self.service, self.cleanup)
+        cleanup = first_method(self.service, self.cleanup)
         if cleanup is not None:
             methods[cleanup] = self._noting_cleanup(getattr(self.service, cleanup))
         vars(self.service).update(methods)
@@ -107,7 +103,7 @@ class ServiceUnderTest:
     def _run_once(self, name: str, flag: RunningFlag, *args: Any, **kwargs: Any) -> Any:
         """Run a task of the service now, in this thread, and return what it returns."""
         candidates = as_tuple(self.tasks[name])
-        method = _first_method(self.service, candidates)
+        method = first_method(self.service, candidates)
         if method is None:
             raise ServiceFixtureError(
                 f"{name}() finds none of {', '.join(candidates)} on "
@@ -119,7 +115,7 @@ class ServiceUnderTest:
             result = getattr(self.service, method)(*args, **kwargs)
         if not inspect.isawaitable(result):
             return result
-        return _finished(_awaited(result, flag))
+        return finished(awaited(result, flag))
 
     def _noting_cleanup(self, cleanup: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(cleanup)
@@ -129,75 +125,43 @@ class ServiceUnderTest:
 
         return noting
 
-    def _clean_up(self, background: BackgroundTasks) -> None:
-        """Have the service end itself, unless the test did; without its pauses for others."""
-        cleanup = _first_method(self.service, self.cleanup)
+    def _clean_up(self, background: BackgroundTasks, leftovers: Leftovers) -> None:
+        """Let the service end itself, unless the test did, without its pauses for others.
+
+        It has a deadline: then what it waits for is interrupted, and in the end the cleanup itself.
+        """
+        cleanup = first_method(self.service, self.cleanup)
         if cleanup is None or self.cleaned_up:
             return
-        with pytest.MonkeyPatch.context() as patch:
-            _shorten_sleeps(patch)
-            background.get_ready_for_cleanup(patch)
-            _finished(getattr(self.service, cleanup)())
+        cleaning = threading.current_thread()
 
-    def _end_threads(self, fix: ConcurrentFuturesFix, pool: SharedMQTTPool) -> None:
-        fix.end_executors()
-        seen: set[threading.Thread] = set()
-        for _ in range(ROUNDS):
-            left = set(fix.threads_left) - {pool.network_loop} - seen
-            if not left:
-                return
-            self._name(end_threads(left, at_once=bool(seen), wake=fix.kill_processes))
-            seen |= left
-        self._name(set(fix.threads_left) - {pool.network_loop})
-
-    def _name(self, stuck: Iterable[threading.Thread]) -> None:
-        for thread in name_once(stuck):
+        def interrupt_what_it_waits_for() -> None:
             self.leaks.append(
-                f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time "
-                f"out, when the service is cleaned up. It stands in:\n{stack_of(thread)}"
+                f"{cleanup}() did not end within {self.cleanup_timeout:g} s, and what it waits for "
+                f"was interrupted. It stood in:\n{stack_of(cleaning)}"
             )
+            leftovers.interrupt()
 
-
-def _shorten_sleeps(patch: pytest.MonkeyPatch) -> None:
-    """Have this thread not pause for long; others sleep as always."""
-    sleep, cleaning = time.sleep, threading.current_thread()
-
-    def sleep_shortly(seconds: float) -> None:
-        is_ours = threading.current_thread() is cleaning
-        sleep(min(seconds, SHORT_SLEEP) if is_ours else seconds)
-
-    patch.setattr(time, "sleep", sleep_shortly)
+        steps = (
+            (CLEANUP_PATIENCE, background.start_for_cleanup),
+            (self.cleanup_timeout - CLEANUP_PATIENCE, interrupt_what_it_waits_for),
+            (GRACE, lambda: interrupt(cleaning, _CleanupInterrupted)),
+        )
+        background.let_cleanup_join()
+        try:
+            with short_sleeps(SHORT_SLEEP), alarm(*steps):
+                finished(getattr(self.service, cleanup)())
+            forget_interruption(cleaning)  # which may have come as it ended
+        except _CleanupInterrupted:
+            pass
 
 
 services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
 
 
-def _first_method(service: Any, names: Sequence[str]) -> str | None:
+def first_method(service: Any, names: Sequence[str]) -> str | None:
+    """Return the first of *names* that is a method of *service*."""
     return next((name for name in names if callable(getattr(service, name, None))), None)
-
-
-def _finished(result: Any) -> Any:
-    """Run what an ``async def`` method returned; leave it to an async test to await it itself."""
-    if not inspect.isawaitable(result) or _a_loop_runs():
-        return result
-    loop = asyncio.new_event_loop()  # not asyncio.run(), which takes the thread's loop away
-    try:
-        return loop.run_until_complete(result)
-    finally:
-        loop.close()
-
-
-def _a_loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
-
-
-async def _awaited(result: Any, flag: RunningFlag) -> Any:
-    with flag.set_meanwhile():
-        return await result
 
 
 def _set_environment(patch: pytest.MonkeyPatch, endpoint: MQTTEndpoint) -> None:
@@ -207,56 +171,3 @@ def _set_environment(patch: pytest.MonkeyPatch, endpoint: MQTTEndpoint) -> None:
         patch.setenv(name, str(endpoint.port))
     for name in PREFIX_VARIABLES if endpoint.topic_prefix else ():
         patch.setenv(name, endpoint.topic_prefix)
-
-
-def _interrupt_callbacks(lending: Lending) -> None:
-    """End the callbacks in which a network loop has got stuck: it could not end either."""
-    threads = [
-        network_loop_of(client) for client in lending.clients if _stays_in_a_callback(client)
-    ]
-    end_threads([thread for thread in threads if thread], at_once=True)
-
-
-def _stays_in_a_callback(client: Any) -> bool:
-    if not client._in_callback_mutex.acquire(timeout=GRACE):
-        return True
-    client._in_callback_mutex.release()
-    return False
-
-
-def _start_raw_threads_as_others(patch: pytest.MonkeyPatch) -> None:
-    """Have ``_thread.start_new_thread`` make a Thread, which can be held, ended and named.
-
-    It does not reach who has imported the function itself before.
-    """
-
-    def start_new_thread(
-        function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
-    ) -> int:
-        thread = Thread(target=function, args=args, kwargs=kwargs, daemon=True)
-        thread.start()
-        return thread.ident or 0  # it is held
-
-    patch.setattr(_thread, "start_new_thread", start_new_thread)
-
-
-def _end_programs(programs: Iterable[subprocess.Popen[Any]]) -> None:
-    for program in programs:
-        if program.poll() is None:
-            program.kill()
-            program.wait()
-
-
-def _note_programs(patch: pytest.MonkeyPatch) -> list[subprocess.Popen[Any]]:
-    """Return a list to which each program is added that ``subprocess`` starts, but brokers."""
-    programs: list[subprocess.Popen[Any]] = []
-    initialise = subprocess.Popen.__init__
-
-    @functools.wraps(initialise)
-    def initialise_and_note(self: Any, *args: Any, **kwargs: Any) -> None:
-        initialise(self, *args, **kwargs)
-        if sys._getframe(1).f_globals.get("__name__") != TestMQTTBroker.__module__:
-            programs.append(self)
-
-    patch.setattr(subprocess.Popen, "__init__", initialise_and_note)
-    return programs

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..executors import futures_fix
 from .errors import ServiceFixtureError
-from .executors import futures_fix
 from .fixture import service_fixture
 from .override import (
     override_fixture,

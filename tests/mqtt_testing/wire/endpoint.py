@@ -71,7 +71,7 @@ class MQTTEndpoint:
         return params
 
     def answers(self, timeout: float = 1.0, client_id: str = "") -> bool:
-        """Say whether a CONNECT of *client_id* gets its CONNACK within *timeout* seconds.
+        """Return whether a CONNECT of *client_id* gets its CONNACK within *timeout* seconds.
 
         A CONNACK that refuses us is an answer too: a broker that asks for credentials is up.
         """
@@ -80,7 +80,9 @@ class MQTTEndpoint:
         except OSError:
             return False
 
-    def connack(self, timeout: float = 1.0, client_id: str = "") -> int | None:
+    def connack(
+        self, timeout: float = 1.0, client_id: str = "", *, mqtt_5: bool = False
+    ) -> int | None:
         """Return the code of the CONNACK that a CONNECT of *client_id* gets; 0 lets it in.
 
         None where something else comes.
@@ -89,10 +91,10 @@ class MQTTEndpoint:
             OSError: nothing comes within *timeout* seconds.
         """
         with self._open_socket(timeout) as connection:
-            return self._exchange_connect(connection, client_id)
+            return self._exchange_connect(connection, client_id, mqtt_5=mqtt_5)
 
     def end_session(self, client_id: str, timeout: float = 5.0) -> None:
-        """Have the broker forget the persistent session of *client_id* (within *timeout* s).
+        """Make the broker forget the persistent session of *client_id* (within *timeout* s).
 
         Raises:
             OSError: the broker cannot be reached.
@@ -101,9 +103,14 @@ class MQTTEndpoint:
             self._exchange_connect(connection, client_id, and_then=b"\xe0\x00")  # DISCONNECT
 
     def _exchange_connect(
-        self, connection: socket.socket, client_id: str, and_then: bytes = b""
+        self,
+        connection: socket.socket,
+        client_id: str,
+        and_then: bytes = b"",
+        *,
+        mqtt_5: bool = False,
     ) -> int | None:
-        connect = connect_packet(client_id, self.username, self.password)
+        connect = connect_packet(client_id, self.username, self.password, mqtt_5=mqtt_5)
         connection.sendall(self._framed(SecretPacket(connect + and_then)))
         frame = 2 if self.websockets else 0
         reply = receive(connection, frame + 4)[frame:]

@@ -15,12 +15,16 @@ class SecretPacket(bytes):
         return "<CONNECT>"
 
 
-def connect_packet(client_id: str, username: str | None, password: str | None) -> bytes:
-    """Build an MQTT 3.1.1 CONNECT with a clean session."""
+def connect_packet(
+    client_id: str, username: str | None, password: str | None, *, mqtt_5: bool = False
+) -> bytes:
+    """Build a CONNECT of MQTT 3.1.1, or of MQTT 5, with a clean session."""
     flags = 0x02 | (0x80 if username is not None else 0) | (0x40 if password is not None else 0)
     fields = [client_id, username, password]
     payload = b"".join(mqtt_string(field) for field in fields if field is not None)
-    body = mqtt_string("MQTT") + bytes([4, flags]) + struct.pack("!H", 10) + payload
+    no_properties = b"\x00" if mqtt_5 else b""
+    head = mqtt_string("MQTT") + bytes([5 if mqtt_5 else 4, flags]) + struct.pack("!H", 10)
+    body = head + no_properties + payload
     return SecretPacket(bytes([0x10]) + mqtt_length(len(body)) + body)
 
 

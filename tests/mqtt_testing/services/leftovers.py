@@ -1,0 +1,99 @@
+"""What a service starts and leaves: threads, executors, processes, programs."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from typing import Any
+
+from ..clients.network_loop import network_loop_of
+from ..clients.paho_internals import leaves_callback
+from ..clients.pool import Lending, SharedMQTTPool
+from ..executors import ConcurrentFuturesFix, futures_fix, let_go, stack_of
+from ..threads import GRACE, ThreadWatch, end_threads
+from .programs import Programs
+
+ROUNDS = 5
+"""Attempts to end its threads, each of which may start another as it ends; one as a rule."""
+
+
+class Leftovers:
+    """Notes what is started in a ``with`` block, and ends it.
+
+    Args:
+        pool: whose shared connection is none of the service's.
+        ends: whether it is ended, and not only noted.
+    """
+
+    def __init__(self, pool: SharedMQTTPool, *, ends: bool) -> None:
+        self.watch = ThreadWatch()
+        self.named: list[str] = []
+        """What would not end, with its stack."""
+        self._pool = pool
+        self._ends = ends
+        self._fix = ConcurrentFuturesFix()
+        self._programs = Programs()
+        self._processes_before = _child_processes()
+        self._life = contextlib.ExitStack()
+
+    def __enter__(self) -> Leftovers:
+        self._life.enter_context(self.watch)
+        if self._ends:
+            self._life.enter_context(self._fix)
+            self._life.enter_context(self._programs)
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        with self._life:
+            if self._ends:
+                self._end()
+        self.named += self._fix.stuck
+
+    def _end(self) -> None:
+        self._programs.end()  # before threads that wait for one
+        workers = end_threads(self._fix.shut_down(), at_once=True, wake=self._kill_processes)
+        self._fix.give_up(workers, "its executor was shut down")
+        seen: set[threading.Thread] = set()
+        for _ in range(ROUNDS):
+            left = self._threads() - seen
+            if not left:
+                return
+            self._give_up(end_threads(left, at_once=bool(seen), wake=self._kill_processes))
+            seen |= left
+        self._give_up(self._threads())
+
+    def interrupt(self) -> None:
+        """Interrupt all that the service's own cleanup may wait for."""
+        if self._ends:
+            self._programs.end()
+            threads = {*self._fix.shut_down(), *self._threads()}
+            end_threads(threads, at_once=True, wake=self._kill_processes)
+
+    def _threads(self) -> set[threading.Thread]:
+        of_others = {t for e in self._fix.of_others() for t in futures_fix.threads_of(e)}
+        return set(self.watch.alive) - of_others - {self._pool.network_loop}
+
+    def _kill_processes(self) -> None:
+        of_others = {p for e in self._fix.of_others() for p in futures_fix.processes_of(e)}
+        futures_fix.kill(_child_processes() - self._processes_before - of_others)
+
+    def _give_up(self, stuck: Any) -> None:
+        self.named += [
+            f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time out, "
+            f"when the service is cleaned up. It stands in:\n{stack_of(thread)}"
+            for thread in stuck
+            if let_go(thread)
+        ]
+
+
+def _child_processes() -> set[Any]:
+    multiprocessing: Any = sys.modules.get("multiprocessing")
+    return set(multiprocessing.active_children()) if multiprocessing else set()
+
+
+def interrupt_callbacks(lending: Lending) -> None:
+    """End the callbacks in which a network loop has got stuck: it could not end either."""
+    stuck = [client for client in lending.clients if not leaves_callback(client, GRACE)]
+    threads = [network_loop_of(client) for client in stuck]
+    end_threads([thread for thread in threads if thread], at_once=True)

@@ -1,0 +1,57 @@
+"""The programs that a service starts with ``subprocess``."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+from ..originals import Popen
+
+
+class Programs:
+    """Notes the programs that are started in a ``with`` block, but for our own.
+
+    For that time ``subprocess.Popen.__init__`` is replaced.
+    """
+
+    def __init__(self) -> None:
+        self._patch = pytest.MonkeyPatch()
+        self._started: list[subprocess.Popen[Any]] = []
+
+    def __enter__(self) -> Programs:
+        initialise = Popen.__init__
+
+        @functools.wraps(initialise)
+        def initialise_and_note(program: Any, *args: Any, **kwargs: Any) -> None:
+            initialise(program, *args, **kwargs)
+            caller = str(sys._getframe(1).f_globals.get("__name__"))
+            if f"{_OURS}." not in f".{caller}.":
+                self._started.append(program)
+
+        # Of the class that we hold: a test may have a mock under the name.
+        self._patch.setattr(Popen, "__init__", initialise_and_note)
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._patch.undo()
+
+    def end(self) -> None:
+        """Kill those that run on."""
+        for program in self._started:
+            if program.poll() is None:
+                program.kill()
+                program.wait(_PATIENCE)
+
+
+_OURS = f".{__package__.rpartition('.')[0]}"
+_PATIENCE = 5.0

@@ -1,0 +1,241 @@
+"""Knows, holds and interrupts the threads that are started while a service lives.
+
+For that time ``threading.Thread.start`` and ``time.sleep`` are replaced: the one to know what is
+started and by which thread, the other so that a thread can be woken from its sleep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from .executors import join
+from .originals import Event, Thread, Timer
+
+if TYPE_CHECKING:
+    import asyncio
+
+GRACE = 0.2
+"""Seconds that a thread gets to end by itself before it is interrupted, and again after."""
+
+
+class ThreadWatch:
+    """Notes the threads that are started in a ``with`` block, but for those that others start.
+
+    What a thread from before the block starts is that thread's, such as a server's for its
+    requests; but for the thread that begins the block.
+    """
+
+    def __init__(self) -> None:
+        self.hold: Callable[[threading.Thread], bool] = lambda _thread: False
+        """Is given each thread that is started, and returns whether it has held it."""
+        self._strangers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._started: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    @property
+    def alive(self) -> list[threading.Thread]:
+        """The threads that were noted, and have not ended."""
+        begun = threading.enumerate()  # those included that are about to begin
+        with self._lock:
+            return [thread for thread in begun if thread in self._started]
+
+    def __enter__(self) -> ThreadWatch:
+        self._strangers.update(set(threading.enumerate()) - {threading.current_thread()})
+        _watches.append(self)
+        if len(_watches) == 1:
+            _patch.setattr(threading.Thread, "start", _noting(threading.Thread.start))
+            _patch.setattr(time, "sleep", _interruptible(time.sleep))
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        _watches.remove(self)
+        if not _watches:
+            _patch.undo()
+
+    def note(self, thread: threading.Thread) -> None:
+        """Note a thread that this one is about to start."""
+        with self._lock:
+            of_stranger = threading.current_thread() in self._strangers
+            (self._strangers if of_stranger else self._started).add(thread)
+
+
+# One wrapper however deep the blocks nest: a test's monkeypatch, undone after the inner block,
+# puts back what it found, which must be no wrapper that the inner block has taken away.
+_patch = pytest.MonkeyPatch()
+_watches: list[ThreadWatch] = []
+_SLEEPS_WATCHED = "_mqtt_sleeps_watched"
+_LONGEST_SLEEP = "_mqtt_longest_sleep"
+
+
+def _noting(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
+    @functools.wraps(start)
+    def start_and_note(thread: threading.Thread) -> None:
+        if thread.ident is None:  # else it cannot be started, as it will say
+            watches = tuple(_watches)
+            if any(watch.hold(thread) for watch in watches):
+                return
+            vars(thread)[_SLEEPS_WATCHED] = True
+            for watch in watches:  # beforehand: an interruption may keep us from returning
+                watch.note(thread)
+        start(thread)
+
+    return start_and_note
+
+
+def _interruptible(sleep: Callable[[float], None]) -> Callable[[float], None]:
+    @functools.wraps(sleep)
+    def interruptible_sleep(seconds: float) -> None:
+        of_thread = vars(threading.current_thread())
+        if _LONGEST_SLEEP in of_thread:
+            sleep(min(seconds, of_thread[_LONGEST_SLEEP]))
+        elif _SLEEPS_WATCHED in of_thread and seconds > 0:
+            Event().wait(seconds)
+        else:
+            sleep(seconds)
+
+    return interruptible_sleep
+
+
+@contextlib.contextmanager
+def short_sleeps(longest: float) -> Iterator[None]:
+    """Let no sleep of this thread take more than *longest* seconds, while a watch is active."""
+    of_thread = vars(threading.current_thread())
+    of_thread[_LONGEST_SLEEP] = longest
+    try:
+        yield
+    finally:
+        del of_thread[_LONGEST_SLEEP]
+
+
+_start = threading.Thread.start
+
+
+def start_unwatched(target: Callable[[], None]) -> threading.Thread:
+    """Start a thread of our own, which no watch notes."""
+    thread = Thread(target=target, daemon=True)
+    _start(thread)
+    return thread
+
+
+def target_of(thread: threading.Thread) -> Any:
+    """Return the function that a thread was made to run."""
+    return getattr(thread, "_target", None)
+
+
+def copy_of(thread: threading.Thread) -> Callable[[], threading.Thread]:
+    """Return what makes threads that run the same function with the same arguments."""
+    of_thread: Any = thread
+    arguments = {"args": of_thread._args, "kwargs": of_thread._kwargs, "name": thread.name}
+    return functools.partial(Thread, target=target_of(thread), **arguments)
+
+
+# Interruption
+
+
+def end_threads(
+    threads: Iterable[threading.Thread],
+    *,
+    at_once: bool = False,
+    wake: Callable[[], object] = lambda: None,
+) -> list[threading.Thread]:
+    """Interrupt *threads*, after a moment's grace or *at_once*; return those that still run.
+
+    After the interruption *wake* is called, for what a thread waits for that only the caller can
+    end, such as a process. An interruption reaches code that sleeps, waits, or runs Python, timers
+    and event loops. It does not reach a thread that is blocked for good in a bare lock or in a
+    system call.
+    """
+    threads = list(threads)
+    for thread in threads:
+        if isinstance(thread, Timer):
+            thread.cancel()
+    alive = threads if at_once else join(threads)
+    for thread in alive:
+        interrupt(thread)
+    wake()
+    return join(alive)
+
+
+def interrupt(thread: threading.Thread, error: type[BaseException] = SystemExit) -> None:
+    """Raise *error* in *thread*, which it wakes from a wait; or stop its event loop.
+
+    SystemExit ends a thread in silence, and no ``except Exception`` swallows it.
+    """
+    if thread is not threading.main_thread():
+        vars(thread)["_invoke_excepthook"] = _ignore  # what it raises now is our doing
+    loop = _event_loop_of(thread)
+    if loop is not None:
+        with contextlib.suppress(RuntimeError):  # it has closed this very moment
+            loop.call_soon_threadsafe(_cancel_and_stop, loop)
+    elif thread.ident is not None:
+        ident = ctypes.c_ulong(thread.ident)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(error))
+        _wake_from_wait(thread)
+
+
+def forget_interruption(thread: threading.Thread) -> None:
+    """Take back an error that *thread* has not raised yet."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), None)
+
+
+def _ignore(*_args: object) -> None:
+    pass
+
+
+def _wake_from_wait(thread: threading.Thread) -> None:
+    """Wake one thread from its wait: others would believe that what they wait for has come."""
+    for frame in _frames_of(thread):
+        if frame.f_code is _WAIT:
+            condition, waiter = frame.f_locals["self"], frame.f_locals.get("waiter")
+            if waiter is not None and condition.acquire(timeout=GRACE):
+                try:
+                    if waiter in condition._waiters:  # else it has just been woken
+                        condition._waiters.remove(waiter)
+                        waiter.release()
+                finally:
+                    condition.release()
+            return
+
+
+_wait: Any = threading.Condition.wait
+_WAIT = getattr(_wait, "__wrapped__", _wait).__code__
+
+
+def _frames_of(thread: threading.Thread) -> Iterator[FrameType]:
+    """Give the frames in which a thread stands, the innermost first; none where it has ended."""
+    frame = sys._current_frames().get(thread.ident or 0)
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
+    asyncio: Any = sys.modules.get("asyncio")
+    for frame in _frames_of(thread) if asyncio else ():
+        if frame.f_code.co_name == "run_forever":
+            candidate: Any = frame.f_locals.get("self")
+            if isinstance(candidate, asyncio.AbstractEventLoop):
+                return candidate  # type: ignore[no-any-return]
+    return None
+
+
+def _cancel_and_stop(loop: asyncio.AbstractEventLoop) -> None:
+    """Let the tasks of an event loop end, which would complain otherwise, and then the loop."""
+    import asyncio
+
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda _done: loop.stop())
+    loop.call_later(GRACE / 2, loop.stop)  # for a task that does not let itself be cancelled
