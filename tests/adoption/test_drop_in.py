@@ -10,13 +10,18 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from helpers.drop_in import ALL_MODULES, SLOW_FIXTURE, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import (
+    ALL_MODULES,
+    SLOW_FIXTURE,
+    TESTS,
+    Repository,
+    few_plugins,  # noqa: F401
+)
 from helpers.processes import processes_with, wait_until
 
-MIGRATE = Path(__file__).resolve().parent.parent / "scripts" / "migrate.py"
+MIGRATE = TESTS.parent / "scripts" / "migrate.py"
 
 # An option of its own shows that a plugin is on: without the plugin it would be unknown.
 PLUGINS = {

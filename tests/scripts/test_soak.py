@@ -11,7 +11,7 @@ import pytest
 from helpers.processes import processes_with, wait_until
 from mqtt_test_broker import find_mosquitto
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "soak.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "soak.py"
 
 WITH_SETTINGS = """
 import sys

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-HERE = Path(__file__).resolve().parent
-ORDINARY_TESTS = sorted((HERE / "helpers" / "ordinary_tests").glob("*.txt"))
+TESTS_FOLDER = Path(__file__).resolve().parent.parent
+ORDINARY_TESTS = sorted((TESTS_FOLDER / "helpers" / "ordinary_tests").glob("*.txt"))
 
-sys.path.append(str(HERE.parent / "scripts"))
+sys.path.append(str(TESTS_FOLDER.parent / "scripts"))
 findings = importlib.import_module("migration.findings")
 fixes = importlib.import_module("migration.fixes")
 sys.path.pop()
@@ -612,9 +612,9 @@ def test_helpers_in_files_of_their_own_are_followed(repo):
 
 
 def test_the_original_suite_of_51_tests(repo):
-    original = (HERE / "test_detect.py").read_text()
-    for path in (HERE / "helpers").rglob("*.py"):
-        repo.write(f"tests/{path.relative_to(HERE)}", path.read_bytes())
+    original = (TESTS_FOLDER / "test_detect.py").read_text()
+    for path in (TESTS_FOLDER / "helpers").rglob("*.py"):
+        repo.write(f"tests/{path.relative_to(TESTS_FOLDER)}", path.read_bytes())
     repo.write("tests/test_detect.py", original.encode())
     lines = original.splitlines()
     found = [f for f in repo.scan() if f.path.name == "test_detect.py"]
@@ -641,7 +641,7 @@ def test_what_is_not_ours_to_read_is_left_out(repo):
     repo.write("own-venv/pyvenv.cfg", "")
     repo.write("service/main.py", WAIT)
     for name in findings.OUR_MODULES:
-        repo.write(f"tests/{name}.py", (HERE / f"{name}.py").read_bytes())
+        repo.write(f"tests/{name}.py", (TESTS_FOLDER / f"{name}.py").read_bytes())
     assert repo.scan() == []
     repo.write("tests/mqtt_test_broker.py", WAIT)  # not ours, though it is called so
     assert [str(f.path) for f in repo.scan()] == ["tests/mqtt_test_broker.py"]
@@ -679,7 +679,7 @@ def test_a_file_that_is_nested_too_deeply_is_a_finding(repo):
 
 def test_scan_needs_the_standard_library_only():
     code = "import sys; sys.modules['libcst'] = None; import migration.findings"
-    subprocess.run([sys.executable, "-c", code], cwd=HERE.parent / "scripts", check=True)
+    subprocess.run([sys.executable, "-c", code], cwd=TESTS_FOLDER.parent / "scripts", check=True)
 
 
 # --- what fix rewrites ---------------------------------------------------------------------------

@@ -1,71 +1,20 @@
 """What can be done to a broker so that a test can watch a service cope, and what comes after."""
 
-import contextlib
 import os
-import queue
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from textwrap import dedent
 
 import mqtt_test_broker
 import paho.mqtt.client as mqtt
 import pytest
-from helpers.clients import connected, paho_client
-from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.clients import TIMEOUT, connected
+from helpers.drop_in import TESTS, Repository, few_plugins  # noqa: F401
+from helpers.watched_clients import Watched, client_in_another_process
 from mqtt_test_broker import OBSERVER_ID_PREFIX, BrokerError, TestMQTTBroker
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
-
-TIMEOUT = 10.0
-
-
-class Watched:
-    """A client whose connections and losses can be waited for, one by one."""
-
-    def __init__(self, broker, *, again_after=0.01, connect=None, **options):
-        security = broker.get_security_params()
-        if "transport" in security:
-            options["transport"] = security["transport"]
-        self.client = paho_client(**options)
-        if "ssl_context" in security:
-            self.client.tls_set_context(security["ssl_context"])
-        self.client.reconnect_delay_set(min_delay=again_after, max_delay=again_after)
-        self._events = queue.Queue()
-        self.messages = queue.Queue()
-        self.client.on_connect = lambda *_args: self._events.put("connected")
-        self.client.on_disconnect = self._on_disconnect
-        self.client.on_message = lambda _client, _userdata, message: self.messages.put(message)
-        self._address = (broker.host, broker.port)
-        self._connect_options = connect or {}
-
-    def _on_disconnect(self, *args):
-        reason = args[3] if len(args) == 5 else args[2]
-        ended_well = reason in (0, "Normal disconnection")
-        self._events.put("disconnected" if ended_well else "lost")
-
-    def __enter__(self):
-        self.client.connect(*self._address, **self._connect_options)
-        self.client.loop_start()
-        assert self.next_event() == "connected"
-        return self
-
-    def __exit__(self, *_exc_info):
-        self.client.disconnect()
-        self.client.loop_stop()
-
-    def next_event(self):
-        try:
-            return self._events.get(timeout=TIMEOUT)
-        except queue.Empty:
-            pytest.fail(f"nothing happened to the connection for {TIMEOUT:g} s")
-
-    def has_been_left_alone(self):
-        """Say whether nothing has happened; proved by an answer that came later."""
-        info = self.client.publish("still/there", qos=1)
-        info.wait_for_publish(TIMEOUT)
-        return info.is_published() and self._events.empty()
 
 
 @pytest.fixture
@@ -166,7 +115,7 @@ class TestDisconnecting:
             assert service.messages.get(timeout=TIMEOUT).payload == b"meanwhile"
 
     def test_a_client_in_another_process_is_cut_off_as_well(self, broker):
-        with _client_in_another_process(broker) as events:
+        with client_in_another_process(broker) as events:
             broker.disconnect_clients("elsewhere")
             assert next(events) == "lost\n"
             assert next(events) == "connected\n"
@@ -174,7 +123,7 @@ class TestDisconnecting:
     def test_without_the_permission_to_trace_it_is_done_from_this_end(self):
         result = _run_without_the_permission_to_trace(
             """
-            from test_broker_faults import Watched, _client_in_another_process
+            from helpers.watched_clients import Watched, client_in_another_process
             from mqtt_test_broker import BrokerError, TestMQTTBroker
 
             with TestMQTTBroker() as broker, Watched(broker, client_id="one") as one:
@@ -182,7 +131,7 @@ class TestDisconnecting:
                 assert [one.next_event(), one.next_event()] == ["lost", "connected"]
                 broker.disconnect_clients("one")
                 assert [one.next_event(), one.next_event()] == ["lost", "connected"]
-                with _client_in_another_process(broker):
+                with client_in_another_process(broker):
                     try:
                         broker.disconnect_clients("elsewhere")
                     except BrokerError as error:
@@ -212,37 +161,11 @@ def _persistent(version):
     return {"client_id": "service", "protocol": version, "clean_session": False}
 
 
-@contextlib.contextmanager
-def _client_in_another_process(broker):
-    code = """
-        import sys
-        sys.path.insert(0, sys.argv[1])
-        from test_broker_faults import Watched
-
-        class Address:
-            host, port = sys.argv[2], int(sys.argv[3])
-            get_security_params = dict
-
-        with Watched(Address(), client_id="elsewhere") as one:
-            print("ready", flush=True)
-            while True:
-                print(one.next_event(), flush=True)
-    """
-    tests = str(Path(__file__).parent)
-    command = [sys.executable, "-c", dedent(code), tests, broker.host, str(broker.port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout.readline() == "ready\n"
-            yield process.stdout
-        finally:
-            process.kill()
-
-
 def _run_without_the_permission_to_trace(code):
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         pytest.skip("it takes root and setpriv to take a permission away")
     command = ["setpriv", "--bounding-set", "-sys_ptrace", sys.executable, "-W", "error", "-c"]
-    path = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    path = f"import sys; sys.path.insert(0, {str(TESTS)!r})\n"
     run = subprocess.run(
         [*command, path + dedent(code)], capture_output=True, text=True, timeout=60, check=False
     )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "verify_speedup.py"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "verify_speedup.py"
 SLOWNESS = 0.03
 
 CONFTEST = f"""

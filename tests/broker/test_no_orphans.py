@@ -10,11 +10,9 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.drop_in import TESTS, Repository, few_plugins  # noqa: F401
 from helpers.processes import ends, is_alive, wait_until
 from mqtt_test_broker import FOLDER_PREFIX, TestMQTTBroker, find_mosquitto
-
-TESTS = Path(__file__).parent
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 

@@ -19,7 +19,7 @@ import pytest
 from helpers.drop_in import ALL_MODULES, CAMERA_SERVICE
 from mqtt_test_broker import find_mosquitto
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 SCRIPT = SCRIPTS / "migrate.py"
 

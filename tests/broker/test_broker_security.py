@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 from helpers.clients import connected
-from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.drop_in import TESTS, Repository, few_plugins  # noqa: F401
 from mqtt_test_broker import NOT_AUTHORISED, BrokerError, MQTTEndpoint, TestMQTTBroker
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -205,7 +205,7 @@ class TestFiles:
         if identity == "root" and os.geteuid() != 0:
             pytest.skip("we are not root")
         monkeypatch.setenv("TMPDIR", "/tmp")  # which everybody can reach
-        command = [sys.executable, "-c", dedent(self.CODE), str(Path(__file__).parent), identity]
+        command = [sys.executable, "-c", dedent(self.CODE), str(TESTS), identity]
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stderr
         modes = dict(line.split() for line in run.stdout.splitlines())

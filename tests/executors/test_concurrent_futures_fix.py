@@ -184,8 +184,8 @@ class TestFix:
         [text] = fix.stuck
         assert text.startswith("stubborn_0 runs on")
         assert (
-            "started in tests/test_concurrent_futures_fix.py::TestFix::test_a_worker_that_does"
-            in text
+            "started in tests/executors/test_concurrent_futures_fix.py::TestFix::"
+            "test_a_worker_that_does" in text
         )
         assert "thread.py" in text
 

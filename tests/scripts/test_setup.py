@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "setup"
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "setup"
 MOSQUITTO = "echo mosquitto version 2.0.11"
 
 
