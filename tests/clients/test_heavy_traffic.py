@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers import raw_clients
-from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.drop_in import Repository
 from helpers.raw_clients import crowd, flood, in_another_process
 from mqtt_test_broker import TestMQTTBroker
 from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
@@ -180,7 +180,7 @@ def test_the_monitor_keeps_so_many_bytes_and_no_more(
 
 def test_what_the_monitor_did_not_keep_is_in_the_summary(
     pytester: pytest.Pytester,
-    few_plugins: None,  # noqa: F811
+    few_plugins: None,
 ) -> None:
     repository = Repository(pytester, ["mqtt_test_broker", "shared_mqtt_pool"])
     repository.write(
