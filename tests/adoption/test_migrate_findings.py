@@ -3,6 +3,8 @@
 In the planted texts, a comment `#!kind` says what has to be found in that line; nothing else may.
 """
 
+from pathlib import Path
+
 import pytest
 from helpers.drop_in import TESTS
 
@@ -495,14 +497,15 @@ def test_helpers_in_files_of_their_own_are_followed(repo):
 
 
 def test_the_original_suite_of_51_tests(repo):
-    original = (TESTS / "test_detect.py").read_text()
-    for path in (TESTS / "helpers").rglob("*.py"):
+    for path in [TESTS / "test_detect.py", *(TESTS / "helpers").rglob("*.py")]:
         repo.write(f"tests/{path.relative_to(TESTS)}", path.read_bytes())
-    repo.write("tests/test_detect.py", original.encode())
-    lines = original.splitlines()
-    found = [f for f in repo.scan() if f.path.name == "test_detect.py"]
-    waits = [f.line for f in found if f.kind == "wait-for-background"]
-    assert waits == [n for n, line in enumerate(lines, 1) if "time.sleep(" in line]
+    scanned = repo.scan()
+    for name in ("test_detect.py", "helpers/camera_rounds.py"):
+        lines = (TESTS / name).read_text().splitlines()
+        found = [f for f in scanned if f.path == Path("tests", name)]
+        waits = [f.line for f in found if f.kind == "wait-for-background"]
+        assert waits == [n for n, line in enumerate(lines, 1) if "time.sleep(" in line]
+    found = [f for f in scanned if f.path.name == "test_detect.py"]
     others = {f.kind for f in found} - {"wait-for-background"}
     assert others == {"per-test-broker", "client-in-fixture", "helper-makes-client"}
     assert repo.fixed() == {}
