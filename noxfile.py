@@ -2,7 +2,7 @@
 
 `make matrix` runs every combination of those that exists, and spreads import modes, layouts and
 plugins over them so that every pair of values meets in a cell somewhere. `.ci/run` runs the
-corners. What a cell is made of and what must hold there says tests/test_drop_in.py.
+corners. What a cell is made of and what must hold there says tests/adoption/test_drop_in.py.
 
 "newest" is what requirements-dev.txt pins. Where pip reaches its index and uv does not:
 `make matrix ARGS="--force-venv-backend virtualenv"`.
@@ -215,7 +215,8 @@ def check(session: nox.Session, cells: Sequence[Cell]) -> None:
             "plugins": PLUGINS[layout.plugins],
         }
         session.run(
-            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_drop_in.py"),
+            *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
+            "tests/adoption/test_drop_in.py",
             env={"DROP_IN_CELL": json.dumps(description)},
             external=True,
             silent=True,

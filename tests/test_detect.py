@@ -2,168 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import shutil
-import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import Mock
 
 import paho.mqtt.client as mqtt
 import pytest
-import yaml  # type: ignore[import-untyped, unused-ignore]
+from helpers.broker_by_hand import find_mosquitto, free_port
 from helpers.camera_detector import network
 from helpers.camera_detector.camera import mask_credentials
 from helpers.camera_detector.config import Config
 from helpers.camera_detector.detect import CameraDetector
 from helpers.camera_detector.tracking import MacTracker, normalise_mac
+from helpers.camera_rounds import lose, plug_in_many, run_discovery, run_health_check
+from helpers.camera_site import FREE_IP, FRONT, FRONT_IP, NEW, NEW_IP, SETTINGS, YARD, YARD_IP
+from helpers.camera_topics import COMMAND, EVENTS, FRIGATE, HEALTH, INVENTORY, LWT
 from helpers.fake_network import FakeNetwork
+from helpers.published import Address, Message, Published, frigate_cameras, has, is_event, says_now
+from helpers.retries import ReluctantClient, sleeps_of_this_thread
 
 # The stream validation forks. What it does in the child takes no lock that a thread may hold.
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-
-FRONT = "aa:bb:cc:00:00:01"
-YARD = "aa:bb:cc:00:00:02"
-NEW = "aa:bb:cc:00:00:03"
-FRONT_IP = "192.168.1.10"
-YARD_IP = "192.168.1.11"
-NEW_IP = "192.168.1.12"
-FREE_IP = "192.168.1.20"
-
-LWT = "system/camera_detector/lwt"
-HEALTH = "system/camera_detector/health"
-INVENTORY = "system/camera_detector/inventory"
-COMMAND = "system/camera_detector/command"
-EVENTS = "camera/events"
-FRIGATE = "frigate/config/cameras"
-
-SETTINGS = {
-    "CAMERA_CREDENTIALS": "admin:secret,viewer:look",
-    "DISCOVERY_INTERVAL": "1",
-    "HEALTH_CHECK_INTERVAL": "1",
-    "OFFLINE_THRESHOLD": "60",
-    "RTSP_PORTS": "554,8554",
-    "SCAN_NETWORKS": "192.168.1.0/27",
-    "SCAN_WORKERS": "4",  # enough for cameras that answer at once
-    "VALIDATION_PROCESSES": "0",  # a fork of pytest takes milliseconds to make and to end
-}
-
-
-class Address(NamedTuple):
-    host: str
-    port: int
-
-
-class Message(NamedTuple):
-    topic: str
-    payload: str
-    retain: bool
-
-    def json(self) -> Any:
-        return json.loads(self.payload)
-
-
-class Published:
-    """A subscriber to everything, and all that it has received."""
-
-    def __init__(self, address: Address) -> None:
-        self._arrival = threading.Condition()
-        self._messages: list[Message] = []
-        self._subscribed = threading.Event()
-        self._client = new_client()
-        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._on_message
-        self._client.connect(*address)
-        self._client.loop_start()
-        assert self._subscribed.wait(5), f"no subscription at {address}"
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-    def _on_message(self, client: mqtt.Client, userdata: object, message: mqtt.MQTTMessage) -> None:
-        with self._arrival:
-            text = message.payload.decode()
-            self._messages.append(Message(message.topic, text, message.retain))
-            self._arrival.notify_all()
-
-    def _matching(self, topic: str, where: Callable[[Message], bool]) -> list[Message]:
-        return [
-            message
-            for message in self._messages
-            if mqtt.topic_matches_sub(topic, message.topic) and where(message)
-        ]
-
-    def wait_for(
-        self,
-        topic: str,
-        where: Callable[[Message], bool] = lambda message: True,
-        timeout: float = 5.0,
-    ) -> Message:
-        """The latest such message, as soon as there is one."""
-        with self._arrival:
-            if not self._arrival.wait_for(lambda: self._matching(topic, where), timeout):
-                pytest.fail(f"no such message on {topic}, only {self._messages}")
-            return self._matching(topic, where)[-1]
-
-    def event(self, kind: str, camera_id: str) -> Any:
-        return self.wait_for(EVENTS, is_event(kind, camera_id)).json()
-
-    def all_of(self, detector: CameraDetector, topic: str = "#") -> list[Message]:
-        """What the detector published until now: a broker keeps the order of a connection."""
-        marker = f"barrier/{time.monotonic_ns()}"
-        detector.mqtt_client.publish(marker, qos=1)
-        self.wait_for(marker)
-        return self.so_far(topic)
-
-    def so_far(self, topic: str) -> list[Message]:
-        with self._arrival:
-            return self._matching(topic, lambda message: not message.topic.startswith("barrier"))
-
-    def send(self, topic: str, payload: str) -> None:
-        self._client.publish(topic, payload, qos=1).wait_for_publish(5)
-
-
-def is_event(kind: str, camera_id: str) -> Callable[[Message], bool]:
-    return lambda message: (message.json()["event"], message.json()["id"]) == (kind, camera_id)
-
-
-def has(**expected: Any) -> Callable[[Message], bool]:
-    return lambda message: expected.items() <= message.json().items()
-
-
-def says_now(payload: str) -> Callable[[Message], bool]:
-    """This payload, and not as a retained message from an earlier time."""
-    return lambda message: message.payload == payload and not message.retain
 
 
 def new_client() -> mqtt.Client:
     if hasattr(mqtt, "CallbackAPIVersion"):
         return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
     return mqtt.Client()  # paho-mqtt 1.6
-
-
-def find_mosquitto() -> str:
-    directories = os.pathsep.join(
-        [os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin"]
-    )
-    binary = os.environ.get("MQTT_TEST_MOSQUITTO") or shutil.which("mosquitto", path=directories)
-    assert binary, "mosquitto is not installed"
-    return binary
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def wait_until_it_answers(address: Address) -> None:
@@ -267,61 +137,12 @@ def published(camera_detector: CameraDetector) -> Iterator[Published]:
 @pytest.fixture
 def backoff(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The sleeps of this thread, which are not slept; those of other threads are."""
-    slept: list[float] = []
-    this_thread, sleep = threading.current_thread(), time.sleep
-
-    def record(seconds: float) -> None:
-        if threading.current_thread() is this_thread:
-            slept.append(seconds)
-        else:
-            sleep(seconds)
-
-    monkeypatch.setattr(time, "sleep", record)
-    return slept
+    return sleeps_of_this_thread(monkeypatch)
 
 
 validating_in_a_process = pytest.mark.parametrize(
     "config", [{"VALIDATION_PROCESSES": "1"}], indirect=True, ids=["process"]
 )
-
-
-def run_discovery(detector: CameraDetector) -> None:
-    """One whole discovery that begins now, by itself or on request."""
-    run_explicitly = getattr(detector, "test_run_discovery_once", None)
-    if run_explicitly:
-        run_explicitly()
-    else:
-        wait_for_two_more(lambda: detector.discovery_count)
-
-
-def run_health_check(detector: CameraDetector) -> None:
-    run_explicitly = getattr(detector, "test_run_health_check_once", None)
-    if run_explicitly:
-        run_explicitly()
-    else:
-        wait_for_two_more(lambda: detector.health_check_count)
-
-
-def wait_for_two_more(runs: Callable[[], int]) -> None:
-    """Two, as the next to end may have begun before the test changed something."""
-    deadline = time.monotonic() + 30
-    target = runs() + 2
-    while runs() < target:
-        assert time.monotonic() < deadline, "the background task does not run"
-        time.sleep(0.1)  # 1 to 2 s in all: the interval of the background tasks
-
-
-def lose(detector: CameraDetector, network_mocks: FakeNetwork, *macs: str) -> None:
-    """Unplug cameras and let the threshold pass."""
-    network_mocks.unplug(*macs)
-    run_discovery(detector)
-    for mac in macs:
-        detector.cameras[mac].last_seen -= detector.config.offline_threshold + 1
-    run_health_check(detector)
-
-
-def frigate_cameras(message: Message) -> Any:
-    return yaml.safe_load(message.payload)["cameras"]
 
 
 # Initialization
@@ -520,14 +341,6 @@ def test_frigate_follows_a_moved_camera(
 
 
 # Resilience
-
-
-class ReluctantClient(Mock):
-    """An MQTT client whose first connections are refused."""
-
-    def refuse(self, times: int, detector: CameraDetector) -> None:
-        self.connect.side_effect = [ConnectionRefusedError("refused")] * times + [0]
-        self.loop_start.side_effect = lambda: detector._on_connect(self, None, {}, 0)
 
 
 @pytest.fixture
@@ -732,13 +545,6 @@ def test_the_service_can_be_restarted(
 
 
 # Large camera counts
-
-
-def plug_in_many(network_mocks: FakeNetwork, count: int) -> list[str]:
-    macs = [f"dd:00:00:00:00:{number:02x}" for number in range(count)]
-    for number, mac in enumerate(macs):
-        network_mocks.plug_in(mac, f"10.20.0.{number + 1}")
-    return macs
 
 
 @validating_in_a_process

@@ -10,6 +10,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 
 TIMEOUT = 10.0
+NOWHERE = "192.0.2.1"  # an address that is reserved for documentation
 
 
 class PlainClient:

@@ -128,6 +128,13 @@ def assert_nothing_left(result: pytest.RunResult, *, passed: int) -> None:
         result.stdout.no_fnmatch_line(left)
 
 
+def assert_green_and_silent(result: pytest.RunResult, passed: int) -> None:
+    """Check that so many tests have passed, that nothing failed, and that stderr has nothing."""
+    result.assert_outcomes(passed=passed)
+    assert result.ret == 0
+    assert result.stderr.str() == ""
+
+
 @pytest.fixture
 def few_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the plugins that happen to be installed: what a run loads is up to the test."""

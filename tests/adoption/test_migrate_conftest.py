@@ -1,0 +1,229 @@
+"""What `migrate.py apply` writes into conftest.py, and beside it."""
+
+import os
+
+import pytest
+from helpers.migrating_user import (
+    FINDING_AT_ONCE,
+    LINES,
+    NEEDS_LIBCST,
+    SLEEPING,
+    SLOW,
+    conftest_after,
+    plan,
+    refuse,
+)
+
+
+@NEEDS_LIBCST
+def test_tests_in_no_folder_of_their_own(user):
+    (user.root / "tests" / "test_detect.py").unlink()
+    user.write("test_detect.py", SLEEPING.replace("sleep(2)", "sleep(0.01)"))
+    user.write("service.py", FINDING_AT_ONCE)
+    user.write(".venv/lib/broken.py", "def :\n")
+    before = user.files()
+    user.migrate("apply", "--tests", ".")
+    assert user.read("conftest.py") == LINES
+    assert user.data("fix")["findings"] == []  # without --tests: apply has noted it
+    verified = user.data("verify")
+    assert verified["before"] == verified["after"] == {"passed": 2}
+    assert user.data("status", status=1)["items"][4]["done"]  # there is no speed-up to speak of
+    user.write(".venv/lib/other.py", "")
+    assert user.data("status", status=1)["items"][4]["done"]
+    (user.root / ".venv" / "lib" / "other.py").unlink()
+    user.migrate("rollback")
+    assert user.files() == before
+
+
+PLUGIN = """
+import pytest
+
+@pytest.fixture{}
+def {}():
+    raise AssertionError("the slow fixture was used")
+"""
+
+
+@pytest.mark.parametrize("package", [False, True])
+@pytest.mark.parametrize("slow", [("", "camera_detector"), ("(name='camera_detector')", "slow")])
+def test_a_slow_fixture_of_a_plugin(user, package, slow):
+    user.write("cameras/__init__.py", "")
+    user.write("cameras/fixtures.py", PLUGIN.format(*slow))
+    user.write("conftest.py", 'pytest_plugins = ["cameras.fixtures"]\n')
+    user.write("tests/test_detect.py", "import service\n" + SLOW.partition("object()\n")[2])
+    if package:
+        user.write("tests/__init__.py", "")
+    proof = user.data("apply")["proof"]
+    assert proof["works"], proof
+    assert proof["refusals"] == []
+    assert f"from cameras.fixtures import {slow[1]}  # noqa" in user.read("tests/conftest.py")
+    assert user.data("apply")["changes"] == []
+
+
+LAZY = """
+import pytest
+
+@pytest.fixture
+def camera_detector():
+    from cameras.detector import CameraDetector
+    return CameraDetector()
+"""
+
+EAGER = """
+import sys
+sys.path.insert(0, "cameras")
+import pytest
+from detector import CameraDetector
+
+@pytest.fixture
+def camera_detector():
+    return CameraDetector()
+"""
+
+SETTING = """
+def test_a_setting(camera_detector):
+    assert camera_detector.mqtt_connected
+"""
+
+OTHER_NAME = """
+def test_another_name():
+    from cameras.detector import CameraDetector
+"""
+
+
+@pytest.mark.parametrize(
+    ("conftest", "tests", "wanted"),
+    [
+        (LAZY, SETTING, "cameras.detector"),
+        ("", LAZY + SETTING, "cameras.detector"),
+        (EAGER, SETTING + OTHER_NAME, "detector"),
+        (EAGER, SETTING, None),  # it is there by then, and there is only one
+        (EAGER, "from cameras.detector import CameraDetector\n" + SETTING, None),
+    ],
+)
+def test_the_class_that_the_slow_fixture_imports(user, conftest, tests, wanted):
+    user.write("cameras/__init__.py", "")
+    (user.root / "service.py").rename(user.root / "cameras" / "detector.py")
+    user.write("tests/conftest.py", conftest)
+    user.write("tests/test_detect.py", tests)
+    proof = user.data("apply")["proof"]
+    assert proof["works"], proof
+    imported = f"    from {wanted} import CameraDetector\n\n    return CameraDetector\n"
+    assert (imported in user.read("tests/conftest.py")) == bool(wanted)
+    assert user.data("apply")["changes"] == []
+
+
+def test_a_reason_is_told_to_its_end(user):
+    user.write("tests/test_detect.py", SLOW.replace("from service import CameraDetector", ""))
+    (user.root / "service.py").unlink()
+    evidence = user.data("apply", status=1)["proof"]["evidence"]
+    assert "No class CameraDetector was found" in evidence
+    assert "    def camera_detector_class():" in evidence
+
+
+def test_the_users_settings_hide_nothing_from_us(user):
+    user.write("pytest.ini", "[pytest]\naddopts = --no-summary --tb=no -q\n")
+    user.write("tests/test_detect.py", "import missing_module\n")
+    assert "No module named 'missing_module'" in refuse(user, "apply")
+    user.write("tests/test_detect.py", SLOW.replace("fixture\n", "fixture(params=[1, 2])\n"))
+    assert "it is parametrized" in user.migrate("apply", status=1).stdout
+
+
+def test_status_says_how_many_there_are_and_how_to_see_all(user):
+    waits = [SLEEPING.replace("discovery(", f"discovery_{n}(") for n in range(5)]
+    user.write("tests/test_detect.py", SLEEPING + "\n".join(waits[:2]))
+    evidence = user.data("status", status=1)["items"][3]["evidence"]
+    assert evidence.startswith("3 waits, in tests/test_detect.py:")
+    user.write("tests/test_detect.py", "\n".join(waits))
+    evidence = user.data("status", status=1)["items"][3]["evidence"]
+    assert evidence.startswith("5 waits, the first 3 in tests/test_detect.py:")
+    assert evidence.endswith(" (scan lists all 5)")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", LINES),
+        ("import os\n", f"{LINES}\nimport os\n"),
+        ("\nimport os\n", f"{LINES}\nimport os\n"),
+        ('"""Doc."""', f'"""Doc."""\n\n{LINES}'),
+        ('"""Doc\n\nmore\n"""\nx = 1\n', f'"""Doc\n\nmore\n"""\n\n{LINES}\nx = 1\n'),
+        (
+            "from __future__ import annotations\n\nimport os",
+            f"from __future__ import annotations\n\n{LINES}\nimport os",
+        ),
+        ("# owner\n# ours\nx = 1\n", f"# owner\n# ours\n\n{LINES}\nx = 1\n"),
+        (f"x = 1\n{LINES}", f"x = 1\n{LINES}"),
+        (
+            "try:\n    from camera_detector_optimized_fixture import camera_detector_fast\n"
+            "except ImportError:\n    pass\n",
+            f"{LINES}\ntry:\n    from camera_detector_optimized_fixture import "
+            "camera_detector_fast\nexcept ImportError:\n    pass\n",
+        ),
+    ],
+)
+def test_where_the_lines_go(user, before, after):
+    user.write("tests/conftest.py", before)
+    change = plan(user).get("tests/conftest.py")
+    assert (change.new if change else before.encode()) == after.encode()
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "def pytest_sessionfinish(session): pass\n",
+        "from hooks import pytest_sessionfinish\n",
+        "from hooks import finish as pytest_sessionfinish\n",
+        "pytest_sessionfinish = print\n",
+    ],
+)
+def test_a_hook_of_the_users_own_is_not_imported_over(user, own):
+    user.write("tests/conftest.py", own)
+    lines = LINES.replace(", pytest_sessionfinish", "")
+    assert conftest_after(user).decode() == f"{lines}\n{own}"
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1"])
+def test_conftest_keeps_its_encoding_and_line_ends(user, line_end, encoding):
+    cookie = "# -*- coding: latin-1 -*-\n" if encoding == "latin-1" else ""
+    text = f"{cookie}x = 'é'\ny = 2".replace("\n", line_end)
+    user.write("tests/conftest.py", text.encode(encoding))
+    expected = (f"{cookie}\n" if cookie else "") + f"{LINES}\nx = 'é'\ny = 2"
+    assert conftest_after(user) == expected.replace("\n", line_end).encode(encoding)
+
+
+def test_importlib_mode_needs_a_search_path_once(user):
+    wired = conftest_after(user, import_mode="importlib").decode()
+    assert "sys.path.append(str(Path(__file__).parent))" in wired
+    folder = os.path.realpath(user.root / "tests")
+    assert "sys.path" not in conftest_after(user, import_mode="importlib", path=[folder]).decode()
+    user.write("tests/__init__.py", "")
+    assert "sys.path" not in conftest_after(user, import_mode="importlib").decode()
+
+
+def test_in_a_package_the_imports_have_a_dot(user):
+    user.write("tests/__init__.py", "")
+    wired = conftest_after(user).decode()
+    assert wired.startswith(LINES.replace("from ", "from ."))
+    user.write("tests/conftest.py", wired)
+    assert "tests/conftest.py" not in plan(user)
+    user.write("tests/conftest.py", LINES.replace("from ", "from tests."))
+    assert "tests/conftest.py" not in plan(user)
+
+
+def test_a_module_that_was_there_is_replaced_and_kept(user):
+    user.write("tests/mqtt_test_broker.py", "mine = True\n")
+    user.wire(1)
+    assert user.read("tests/mqtt_test_broker.py") != "mine = True\n"
+    user.migrate("rollback")
+    assert user.read("tests/mqtt_test_broker.py") == "mine = True\n"
+
+
+def test_a_module_that_was_edited_since_is_left_alone(user):
+    user.wire(2)
+    with user.root.joinpath("tests", "concurrent_futures_fix.py").open("a") as file:
+        file.write("# mine\n")
+    edited = user.files()
+    user.wire(2)
+    assert user.files() == edited

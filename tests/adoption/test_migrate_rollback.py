@@ -1,0 +1,140 @@
+"""`migrate.py rollback` loses nothing."""
+
+from pathlib import Path
+
+import pytest
+from helpers.migrating_user import SLOW
+from migration.repository import (
+    CannotMigrateError,
+)
+from migration.state import FOLDER, Change
+
+
+def test_rollback_is_byte_for_byte(user):
+    user.write("tests/conftest.py", b"# one\r\nimport os\nx = 1").chmod(0o640)
+    user.write("tests/test_detect.py", SLOW.replace("\n", "\r\n")).chmod(0o755)
+    before = user.files()
+    user.migrate("apply")
+    assert user.files()["tests/conftest.py"][0] & 0o777 == 0o640
+    user.migrate("rollback")
+    assert user.files() == before
+
+
+def test_a_symbolic_link_stays_one(user):
+    user.write("shared.py", "x = 1\n")
+    link = user.root / "tests" / "conftest.py"
+    link.symlink_to("../shared.py")
+    user.wire(2)
+    assert link.is_symlink()
+    assert "fix_concurrent_futures" in user.read("shared.py")
+    user.migrate("rollback")
+    assert user.read("shared.py") == "x = 1\n"
+
+
+def test_rollback_of_nothing(user):
+    assert "nothing to take back" in user.migrate("rollback").stdout
+
+
+def test_a_dirty_tree_stays_as_dirty_as_it_was(user):
+    user.write("tests/conftest.py", "x = 1\n")
+    user.git("init", "-q")
+    user.git("add", ".")
+    user.git("commit", "-qm", "all")
+    user.write("tests/conftest.py", "x = 2\n")
+    user.write("tests/new.py", "")
+    dirty = user.git("status", "--porcelain")
+    user.wire(2)
+    user.migrate("rollback")
+    assert user.git("status", "--porcelain") == dirty
+    assert user.read("tests/conftest.py") == "x = 2\n"
+
+
+@pytest.mark.parametrize("how", ["edited", "removed", "module edited"])
+def test_rollback_refuses_to_lose_an_edit(user, how):
+    user.write("tests/conftest.py", "x = 1\n")
+    user.wire(2)
+    path = user.root / "tests" / "conftest.py"
+    if how == "module edited":
+        path = path.with_name("concurrent_futures_fix.py")
+    ours = path.read_bytes()
+    path.unlink() if how == "removed" else path.write_bytes(ours + b"mine = 1\n")
+    edited = user.files()
+
+    refused = user.migrate("rollback", status=2)
+    assert f"tests/{path.name} was edited since" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert ("-x = 1" if how == "removed" else "+mine = 1") in refused.stdout
+    data = user.data("rollback", status=2)
+    assert [edit["path"] for edit in data["edits"]] == [f"tests/{path.name}"]
+    assert user.files() == edited
+
+    path.write_bytes(ours)
+    user.migrate("rollback")
+    assert user.read("tests/conftest.py") == "x = 1\n"
+
+
+def make(user, name, content):
+    """Change a file as a command does, with a state of its own."""
+    change = Change(Path(name), user.repository.read(Path(name)), content)
+    user.state.make([change])
+
+
+def test_edits_between_two_changes_are_not_lost_either(user):
+    user.write("tests/a.py", "1\n")
+    make(user, "tests/a.py", b"2\n")
+    user.write("tests/a.py", "2\nmine\n")
+    make(user, "tests/a.py", b"3\nmine\n")
+    [edit] = user.state.edits()
+    assert (edit.old, edit.new) == (b"2\n", b"2\nmine\n")
+    user.write("tests/a.py", "2\n")  # as we left it, before the edit
+    assert user.state.edits() == []
+
+
+def test_changes_one_after_the_other_are_taken_back_in_one(user):
+    user.write("tests/a.py", "1\n")
+    make(user, "tests/a.py", b"2\n")
+    make(user, "tests/a.py", b"3\n")
+    for content in ("1\n", "2\n", "3\n"):  # wherever we were interrupted
+        user.write("tests/a.py", content)
+        assert user.state.edits() == []
+    user.state.restore()
+    assert user.read("tests/a.py") == "1\n"
+
+
+def test_an_error_half_way_loses_nothing(user):
+    before = user.files()
+    changes = [
+        Change(Path("tests/test_detect.py"), SLOW.encode(), b"lost"),
+        Change(Path("tests/new.py"), None, b"new"),
+        Change(Path("tests/no/folder.py"), None, b"new"),
+    ]
+    with pytest.raises(CannotMigrateError, match=r"No such file.*nothing was changed"):
+        user.state.make(changes)
+    assert user.files() == before
+    assert not (user.root / FOLDER).exists()
+
+
+def test_an_error_half_way_keeps_what_was_done_before(user):
+    make(user, "tests/a.py", b"1\n")
+    kept = user.state.records
+    with pytest.raises(CannotMigrateError):
+        make(user, "tests/no/folder.py", b"new")
+    assert user.state.records == kept
+    user.state.restore()
+    assert not (user.root / "tests" / "a.py").exists()
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"tests": null}'])
+def test_a_damaged_index(user, damage):
+    user.write(f"{FOLDER}/state.json", damage)
+    assert "is damaged" in user.migrate("status", status=2).stderr
+
+
+def test_a_damaged_copy_is_not_restored(user):
+    user.write("tests/a.py", "1\n")
+    make(user, "tests/a.py", b"2\n")
+    for file in (user.root / FOLDER).iterdir():
+        if len(file.name) == 64:
+            file.write_text("damaged")
+    assert "is damaged" in user.migrate("rollback", status=2).stderr
+    assert user.read("tests/a.py") == "2\n"

@@ -1,0 +1,364 @@
+"""No mosquitto and no folder of one stays, however the process ends that started it."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from helpers.drop_in import TESTS, Repository, few_plugins  # noqa: F401
+from helpers.processes import ends, is_alive, wait_until
+from mqtt_test_broker import TestMQTTBroker
+from mqtt_testing.broker.binary import find_mosquitto
+from mqtt_testing.broker.folder import FOLDER_PREFIX
+
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
+
+@pytest.fixture
+def temporary_folder(tmp_path, monkeypatch):
+    """Where the processes of a test make their folders, so that leftovers are seen."""
+    folder = tmp_path / "temporary"
+    folder.mkdir(mode=0o777)
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def brokers_in(folder):
+    """List the mosquittos that run from *folder*."""
+    shown = subprocess.run(
+        ["ps", "axww", "-o", "pid=,command="], capture_output=True, text=True, check=True
+    )
+    return [line for line in shown.stdout.splitlines() if str(folder) in line]
+
+
+def is_clean(folder):
+    return not brokers_in(folder) and not list(folder.iterdir())
+
+
+class TestEnds:
+    """Of a run of pytest, at a moment when two of its brokers run."""
+
+    SUITE = """
+        import os, signal, sys
+        from pathlib import Path
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def blocked_at_the_end(session_mqtt_broker):
+            yield
+            if Path("block").exists():
+                Path("tearing down").touch()
+                signal.pause()
+
+        def test_it(test_mqtt_broker, isolated_mqtt_broker, blocked_at_the_end):
+            assert test_mqtt_broker.answers() and isolated_mqtt_broker.answers()
+            Path("running").touch()
+            {then}
+    """
+    WAIT = "signal.pause()"
+
+    @pytest.fixture
+    def repository(self, pytester, temporary_folder):
+        repository = Repository(pytester, ["mqtt_test_broker"])
+        return repository.write(
+            "tests/conftest.py",
+            "from mqtt_test_broker import isolated_mqtt_broker, session_mqtt_broker, "
+            "test_mqtt_broker\n",
+        )
+
+    def start(self, repository, then, *arguments):
+        repository.write("tests/test_it.py", dedent(self.SUITE).format(then=then))
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+        run = subprocess.Popen(
+            command,
+            cwd=repository.tests.parent,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.await_file(repository, "running", run)
+        return run
+
+    def await_file(self, repository, name, run):
+        file = repository.tests.parent / name
+        assert wait_until(file.exists, 30), f"{name!r} was not reached; status {run.poll()}"
+
+    @pytest.mark.parametrize(
+        ("then", "status"),
+        [
+            ("pass", 0),
+            ("assert False", 1),
+            ("pytest.exit('enough', returncode=7)", 7),
+            ("raise KeyboardInterrupt", 2),
+            ("sys.exit(3)", 1),
+            ("os._exit(4)", 4),
+            ("os.abort()", -signal.SIGABRT),
+        ],
+    )
+    def test_by_itself(self, repository, temporary_folder, then, status):
+        with self.start(repository, then) as run:
+            assert run.wait(30) == status
+        assert wait_until(lambda: is_clean(temporary_folder))
+
+    @pytest.mark.parametrize(
+        "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL]
+    )
+    @pytest.mark.parametrize("whom", ["process", "group"])
+    def test_by_a_signal(self, repository, temporary_folder, number, whom):
+        with self.start(repository, self.WAIT) as run:
+            assert len(brokers_in(temporary_folder)) == 2
+            (os.kill if whom == "process" else os.killpg)(run.pid, number)
+            run.wait(30)
+        assert wait_until(lambda: is_clean(temporary_folder))
+
+    def test_by_interrupting_it_twice(self, repository, temporary_folder):
+        repository.write("block", "")
+        with self.start(repository, self.WAIT) as run:
+            run.send_signal(signal.SIGINT)
+            self.await_file(repository, "tearing down", run)
+            run.send_signal(signal.SIGINT)
+            run.wait(30)
+        assert wait_until(lambda: is_clean(temporary_folder))
+
+    @pytest.mark.parametrize("then", ["os._exit(4)", "os.kill(os.getpid(), signal.SIGKILL)"])
+    def test_by_the_crash_of_a_worker(self, repository, temporary_folder, then):
+        with self.start(repository, then, "-p", "xdist", "-n", "2") as run:
+            assert run.wait(60) == 1
+        assert wait_until(lambda: is_clean(temporary_folder))
+
+    def test_by_the_death_of_what_controls_the_workers(self, repository, temporary_folder):
+        with self.start(repository, self.WAIT, "-p", "xdist", "-n", "1") as run:
+            run.kill()
+            run.wait(30)
+        # A worker notices, and then gives its test a few seconds.
+        assert wait_until(lambda: is_clean(temporary_folder), 30)
+
+    def test_although_a_script_adds_options_to_mosquitto(
+        self, repository, temporary_folder, pytester, monkeypatch
+    ):
+        script = pytester.path / "mosquitto"
+        script.write_text(f'#!/bin/sh\nexec {find_mosquitto()} "$@" -v\n')
+        script.chmod(0o755)
+        monkeypatch.setenv("MQTT_TEST_MOSQUITTO", str(script))
+        with self.start(repository, self.WAIT) as run:
+            run.kill()
+            run.wait(30)
+        assert wait_until(lambda: is_clean(temporary_folder))
+
+    def test_a_run_that_used_no_broker_leaves_nothing(self, repository, temporary_folder):
+        repository.write("tests/test_it.py", "def test(): pass")
+        result = repository.run()
+        result.assert_outcomes(passed=1)
+        result.stdout.fnmatch_lines([f"mosquitto: *log {temporary_folder}/*"])
+        assert is_clean(temporary_folder)
+
+
+class Parent:
+    """A process that has started a broker, until it is killed."""
+
+    CODE = """
+        import sys
+        sys.path.insert(0, sys.argv[1])
+        from mqtt_test_broker import TestMQTTBroker
+        broker = TestMQTTBroker()
+        broker.start()
+        print(broker.pid, broker.log_path.parent, broker.port, flush=True)
+        sys.stdin.read()
+        assert broker.answers()
+        broker.stop()
+    """
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", dedent(self.CODE), str(TESTS)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        pid, folder, _port = self.process.stdout.readline().split()
+        self.broker, self.folder = int(pid), Path(folder)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exc_info):
+        self.process.kill()
+        self.process.communicate()
+
+    def end(self):
+        """Have it end by itself; return its exit status."""
+        self.process.communicate("")
+        return self.process.returncode
+
+    def kill(self):
+        """Kill it, and its guardian first."""
+        shown = subprocess.run(
+            ["ps", "axww", "-o", "ppid=,pid=,command="], capture_output=True, text=True, check=True
+        )
+        [guardian] = [
+            int(line.split()[1])
+            for line in shown.stdout.splitlines()
+            if line.split()[0] == str(self.process.pid) and "guardian" in line
+        ]
+        os.kill(guardian, signal.SIGKILL)
+        self.process.kill()
+        self.process.communicate()
+
+
+class TestSweeping:
+    """What was left behind by processes that died with their guardians goes at the next start."""
+
+    def test_folder_and_broker_of_a_dead_process_go(self, temporary_folder):
+        with Parent() as dead:
+            dead.kill()
+            assert is_alive(dead.broker)
+            with Parent() as next_one:
+                assert ends(dead.broker)
+                assert not dead.folder.exists()
+                assert next_one.end() == 0
+        assert is_clean(temporary_folder)
+
+    def test_those_of_a_living_process_stay(self, temporary_folder):
+        with Parent() as one:
+            with Parent() as other:
+                assert other.end() == 0
+            assert one.folder.exists()
+            assert one.end() == 0
+
+    def test_many_that_start_at_once_sweep_without_a_clash(self, temporary_folder):
+        dead = [Parent() for _ in range(3)]
+        for one in dead:
+            one.kill()
+        starting = [threading.Thread(target=self.start_and_end) for _ in range(6)]
+        self.failed = []
+        for thread in starting:
+            thread.start()
+        for thread in starting:
+            thread.join()
+        assert not self.failed
+        assert all(ends(one.broker) for one in dead)
+        assert is_clean(temporary_folder)
+
+    def start_and_end(self):
+        with Parent() as one:
+            if one.end() != 0:
+                self.failed.append(one)
+
+    def test_a_folder_that_was_not_even_locked_goes(self, temporary_folder):
+        folder = temporary_folder / f"{FOLDER_PREFIX}young"
+        folder.mkdir(mode=0o700)
+        with Parent() as one:
+            assert not folder.exists()
+            assert one.end() == 0
+
+    def test_a_suite_that_has_replaced_popen_sweeps_as_well(self, temporary_folder, monkeypatch):
+        folder = temporary_folder / f"{FOLDER_PREFIX}young"
+        folder.mkdir(mode=0o700)
+        monkeypatch.setattr("tempfile.tempdir", str(temporary_folder))
+        monkeypatch.setattr("subprocess.Popen", None)
+        with TestMQTTBroker():
+            assert not folder.exists()
+
+    @pytest.mark.parametrize("path", ["/no/such/folder", ""])
+    def test_a_suite_that_has_changed_path_leaves_nothing(
+        self, temporary_folder, monkeypatch, path
+    ):
+        monkeypatch.setenv("PATH", path)
+        with Parent() as one:
+            one.process.kill()
+            assert wait_until(lambda: not list(temporary_folder.iterdir()))
+
+    def test_what_is_not_ours_stays(self, temporary_folder, tmp_path):
+        precious = tmp_path / "precious"
+        precious.mkdir()
+        (precious / "file").touch()
+        (temporary_folder / f"{FOLDER_PREFIX}link").symlink_to(precious)
+        (temporary_folder / f"{FOLDER_PREFIX}file").touch()
+        (temporary_folder / "mqtt-test-others").mkdir()
+        expected = {f"{FOLDER_PREFIX}link", f"{FOLDER_PREFIX}file", "mqtt-test-others"}
+        if os.geteuid() == 0:
+            folder = temporary_folder / f"{FOLDER_PREFIX}of-somebody-else"
+            folder.mkdir()
+            os.chown(folder, 12345, -1)
+            expected.add(folder.name)
+        with Parent() as one:
+            assert one.end() == 0
+        assert {path.name for path in temporary_folder.iterdir()} == expected
+        assert (precious / "file").exists()
+
+
+class TestForkedChild:
+    """It has a copy of its parent's broker, and may end, or start, one of its own alone."""
+
+    @pytest.fixture
+    def in_a_child(self):
+        """Runs a function in a forked child; its exit status has to be 0."""
+
+        def run(function):
+            child = os.fork()
+            if child == 0:
+                try:
+                    function()
+                    os._exit(0)
+                finally:
+                    os._exit(1)
+            assert os.waitpid(child, 0)[1] == 0
+
+        return run
+
+    def test_one_that_leaves_the_block_ends_nothing(self, in_a_child):
+        with TestMQTTBroker() as broker:
+            in_a_child(broker.stop)
+            assert broker.answers()
+            assert "New client connected" in broker.log
+            broker.restart()
+            assert broker.answers()
+
+    @pytest.mark.parametrize("then", [TestMQTTBroker.stop, TestMQTTBroker.answers])
+    def test_one_that_starts_it_has_a_folder_of_its_own(
+        self, in_a_child, temporary_folder, monkeypatch, then
+    ):
+        monkeypatch.setattr("tempfile.tempdir", str(temporary_folder))
+        broker = TestMQTTBroker()
+        broker.reserve()  # as the header line of pytest does before pytest-forked forks
+        folder = broker.log_path.parent
+        try:
+            for _ in range(3):
+                in_a_child(lambda: then(broker.start()))
+                assert wait_until(lambda: not brokers_in(temporary_folder))
+                assert folder.exists()
+        finally:
+            broker.stop()
+
+
+class TestAnyMoment:
+    """Starting and stopping have no moment at which a SIGKILL would leave a mosquitto."""
+
+    CODE = """
+        import sys, tempfile
+        sys.path.insert(0, sys.argv[1])
+        from mqtt_test_broker import TestMQTTBroker
+        tempfile.gettempdir()  # writes a file, to see whether it can
+        print("ready", flush=True)
+        while True:
+            with TestMQTTBroker() as broker:
+                broker.restart()
+    """
+
+    def test_of_a_kill(self, temporary_folder):
+        chance = random.Random(4)
+        for _ in range(20):
+            command = [sys.executable, "-c", dedent(self.CODE), str(TESTS)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+                process.stdout.readline()
+                threading.Event().wait(chance.uniform(0, 0.04))  # any moment: there is no event
+                process.kill()
+            assert wait_until(lambda: not brokers_in(temporary_folder)), "a broker is left"
+        with Parent() as one:
+            assert one.end() == 0
+        assert is_clean(temporary_folder)
