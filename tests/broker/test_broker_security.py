@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 from helpers.clients import connected
-from helpers.drop_in import TESTS, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import TESTS, Repository
 from mqtt_test_broker import NOT_AUTHORISED, BrokerError, MQTTEndpoint, TestMQTTBroker
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
