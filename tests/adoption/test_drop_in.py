@@ -17,7 +17,6 @@ from helpers.drop_in import (
     SLOW_FIXTURE,
     TESTS,
     Repository,
-    few_plugins,  # noqa: F401
 )
 from helpers.processes import processes_with, wait_until
 

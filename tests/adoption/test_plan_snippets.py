@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.drop_in import ALL_MODULES, SLOW_FIXTURE, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import ALL_MODULES, SLOW_FIXTURE, Repository
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 

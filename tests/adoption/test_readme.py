@@ -9,7 +9,6 @@ from helpers.drop_in import (
     SLOW_FIXTURE,
     TESTS,
     Repository,
-    few_plugins,  # noqa: F401
 )
 
 README = TESTS.parent / "README.md"

@@ -14,7 +14,6 @@ from helpers.drop_in import (
     CAMERA_SERVICE,
     SLOW_FIXTURE,
     Repository,
-    few_plugins,  # noqa: F401
 )
 
 WITH_AND_WITHOUT = pytest.mark.parametrize("helped", [True, False], ids=["with", "without"])

@@ -11,7 +11,7 @@ from textwrap import dedent
 
 import mqtt_test_broker
 import pytest
-from helpers.drop_in import TESTS, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import TESTS, Repository
 from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from mqtt_testing.broker.binary import find_mosquitto, mosquitto_version

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from helpers.clients import connected
-from helpers.drop_in import ALL_MODULES, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import ALL_MODULES, Repository
 from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from mqtt_testing.broker.external import ExternalMQTTBroker

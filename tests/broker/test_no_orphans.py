@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from helpers.drop_in import TESTS, Repository, few_plugins  # noqa: F401
+from helpers.drop_in import TESTS, Repository
 from helpers.processes import ends, is_alive, wait_until
 from mqtt_test_broker import TestMQTTBroker
 from mqtt_testing.broker.binary import find_mosquitto

@@ -5,7 +5,7 @@ import sys
 from collections import Counter
 
 import pytest
-from helpers.drop_in import Repository, few_plugins  # noqa: F401
+from helpers.drop_in import Repository
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 

@@ -4,7 +4,6 @@ from helpers.drop_in import (
     CAMERA_SERVICE,
     SLOW_FIXTURE,
     Repository,
-    few_plugins,  # noqa: F401
 )
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
