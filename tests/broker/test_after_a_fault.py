@@ -2,9 +2,9 @@
 
 from textwrap import dedent
 
-import mqtt_test_broker
 import pytest
 from helpers.drop_in import Repository
+from mqtt_testing.broker.binary import find_mosquitto
 
 
 def deaths_reported(result):
@@ -48,7 +48,7 @@ class TestAfterwards:
             def test_two(mqtt_client, mqtt_monitor, test_mqtt_broker, shared_mqtt_pool, n):
                 PORTS.add(test_mqtt_broker.port)
                 assert len(PORTS) == 1
-                assert not shared_mqtt_pool.observer.retained
+                assert not shared_mqtt_pool.watch().know_retained()
                 assert mqtt_monitor.messages == []
                 mqtt_client.publish("a", "1")
                 mqtt_monitor.wait_for("a")
@@ -225,7 +225,7 @@ class TestAfterwards:
         executable = pytester.path / "mosquitto"
         executable.write_text(
             f'#!/bin/sh\necho "$1" >>{runs}\n[ ! -e broken ] || exit 3\n'
-            f'exec {mqtt_test_broker.find_mosquitto()} "$@"\n'
+            f'exec {find_mosquitto()} "$@"\n'
         )
         executable.chmod(0o755)
         repository.write(

@@ -13,7 +13,8 @@ from textwrap import dedent
 import pytest
 from helpers.clients import connected
 from helpers.drop_in import TESTS, Repository
-from mqtt_test_broker import NOT_AUTHORISED, BrokerError, MQTTEndpoint, TestMQTTBroker
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.wire.endpoint import MQTTEndpoint
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 

@@ -12,13 +12,10 @@ import mqtt_test_broker
 import pytest
 from helpers.clients import connected
 from helpers.processes import ends, wait_until
-from mqtt_test_broker import (
-    BrokerError,
-    MQTTEndpoint,
-    MQTTTestBroker,
-    PortInUseError,
-    TestMQTTBroker,
-)
+from mqtt_test_broker import BrokerError, MQTTTestBroker, TestMQTTBroker
+from mqtt_testing.broker import process
+from mqtt_testing.broker.errors import PortInUseError
+from mqtt_testing.wire.endpoint import MQTTEndpoint
 
 
 @pytest.fixture
@@ -253,7 +250,7 @@ class TestBadInput:
         manager.touch(mode=0o755)
         monkeypatch.delenv("MQTT_TEST_MOSQUITTO", raising=False)
         monkeypatch.setenv("PATH", str(tmp_path))
-        monkeypatch.setattr(mqtt_test_broker, "SBIN_FOLDERS", ())
+        monkeypatch.setattr("mqtt_testing.broker.binary.SBIN_FOLDERS", ())
         with pytest.raises(BrokerError, match="sudo apk add mosquitto"):
             TestMQTTBroker().start()
 

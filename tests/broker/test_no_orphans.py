@@ -1,5 +1,6 @@
 """No mosquitto and no folder of one stays, however the process ends that started it."""
 
+import errno
 import os
 import random
 import signal
@@ -11,8 +12,9 @@ from textwrap import dedent
 
 import pytest
 from helpers.drop_in import TESTS, Repository
-from helpers.processes import ends, is_alive, wait_until
-from mqtt_test_broker import TestMQTTBroker
+from helpers.processes import wait_until
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.broker import guardian
 from mqtt_testing.broker.binary import find_mosquitto
 from mqtt_testing.broker.folder import FOLDER_PREFIX
 
@@ -210,59 +212,45 @@ class Parent:
         self.process.communicate()
 
 
-class TestSweeping:
-    """What was left behind by processes that died with their guardians goes at the next start."""
+class TestOthers:
+    """What is not this process's stays, and nothing of its own does."""
 
-    def test_folder_and_broker_of_a_dead_process_go(self, temporary_folder):
-        with Parent() as dead:
-            dead.kill()
-            assert is_alive(dead.broker)
-            with Parent() as next_one:
-                assert ends(dead.broker)
-                assert not dead.folder.exists()
-                assert next_one.end() == 0
-        assert is_clean(temporary_folder)
-
-    def test_those_of_a_living_process_stay(self, temporary_folder):
+    def test_the_folder_of_a_living_process_stays(self, temporary_folder):
         with Parent() as one:
             with Parent() as other:
                 assert other.end() == 0
             assert one.folder.exists()
             assert one.end() == 0
 
-    def test_many_that_start_at_once_sweep_without_a_clash(self, temporary_folder):
-        dead = [Parent() for _ in range(3)]
-        for one in dead:
-            one.kill()
-        starting = [threading.Thread(target=self.start_and_end) for _ in range(6)]
-        self.failed = []
-        for thread in starting:
-            thread.start()
-        for thread in starting:
-            thread.join()
-        assert not self.failed
-        assert all(ends(one.broker) for one in dead)
-        assert is_clean(temporary_folder)
-
-    def start_and_end(self):
-        with Parent() as one:
-            if one.end() != 0:
-                self.failed.append(one)
-
-    def test_a_folder_that_was_not_even_locked_goes(self, temporary_folder):
-        folder = temporary_folder / f"{FOLDER_PREFIX}young"
-        folder.mkdir(mode=0o700)
-        with Parent() as one:
-            assert not folder.exists()
-            assert one.end() == 0
-
-    def test_a_suite_that_has_replaced_popen_sweeps_as_well(self, temporary_folder, monkeypatch):
-        folder = temporary_folder / f"{FOLDER_PREFIX}young"
-        folder.mkdir(mode=0o700)
+    def test_the_guardian_knows_a_folder_before_it_exists(self, temporary_folder, monkeypatch):
         monkeypatch.setattr("tempfile.tempdir", str(temporary_folder))
-        monkeypatch.setattr("subprocess.Popen", None)
-        with TestMQTTBroker():
-            assert not folder.exists()
+        guarded = []
+
+        def make_and_look(path, mode):
+            guarded.append(path)
+            raise OSError(errno.ENOSPC, "as if the disk was full")
+
+        watch = guardian._Guardian.watch
+        monkeypatch.setattr(
+            guardian._Guardian,
+            "watch",
+            lambda g, folder: (guarded.append(folder), watch(g, folder)),
+        )
+        monkeypatch.setattr("os.mkdir", make_and_look)
+        with pytest.raises(BrokerError, match="Free some space"):
+            TestMQTTBroker().start()
+        assert len(guarded) == 2
+        assert guarded[0] == guarded[1]
+
+    def test_a_thousand_abandoned_folders_are_no_matter(self, temporary_folder, monkeypatch):
+        monkeypatch.setattr("tempfile.tempdir", str(temporary_folder))
+        for number in range(1000):
+            (temporary_folder / f"{FOLDER_PREFIX}{number}").mkdir()
+        looked = []
+        monkeypatch.setattr("os.scandir", lambda *arguments: looked.append(arguments))
+        with TestMQTTBroker() as broker:
+            assert broker.answers()
+        assert not looked
 
     @pytest.mark.parametrize("path", ["/no/such/folder", ""])
     def test_a_suite_that_has_changed_path_leaves_nothing(
@@ -282,7 +270,7 @@ class TestSweeping:
         (temporary_folder / "mqtt-test-others").mkdir()
         expected = {f"{FOLDER_PREFIX}link", f"{FOLDER_PREFIX}file", "mqtt-test-others"}
         if os.geteuid() == 0:
-            folder = temporary_folder / f"{FOLDER_PREFIX}of-somebody-else"
+            folder = temporary_folder / f"{FOLDER_PREFIX}of-another-user"
             folder.mkdir()
             os.chown(folder, 12345, -1)
             expected.add(folder.name)

@@ -118,8 +118,8 @@ SERVER_UNAVAILABLE = (3, 0x88)
 BAD_CREDENTIALS = (4, 5, 0x86, 0x87)
 
 _CHECK_IT = (
-    "Check that a broker with MQTT 5 runs there, that mqtt:// or mqtts:// is right, and what "
-    "certificates it takes (?cafile=PATH); or unset the variable to have one started."
+    "Check that the test broker is running and speaks MQTT 5, whether it is mqtt:// or mqtts://, "
+    "and what certificates it takes (?cafile=PATH); or unset the variable to have one started."
 )
 
 

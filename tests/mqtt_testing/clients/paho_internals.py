@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import select
 import threading
 from typing import Any, Callable
@@ -63,10 +64,11 @@ NEEDED_ATTRIBUTES = (
 
 def missing_names(client_class: Any = RealClient) -> list[str]:
     """Return the private names that we need and paho's ``Client`` does not have."""
-    set_by_constructor = client_class.__init__.__code__.co_names
+    functions = [value for value in vars(client_class).values() if inspect.isfunction(value)]
+    used = {name for function in functions for name in function.__code__.co_names}
     return [
         *(name for name in NEEDED_METHODS if not hasattr(client_class, name)),
-        *(name for name in NEEDED_ATTRIBUTES if name not in set_by_constructor),
+        *(name for name in NEEDED_ATTRIBUTES if name not in used),
     ]
 
 
