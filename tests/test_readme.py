@@ -163,19 +163,73 @@ def test_the_settings_keep_ruff_off_the_copied_files(tmp_path):
     assert re.findall(r"^(.*?):1:", run.stdout, re.MULTILINE) == ["tests/test_it.py"]
 
 
+# --- When an import fails ---------------------------------------------------------------------
+
+PLAIN, ONE_DOT, TWO_DOTS = (
+    f"from {dots}shared_mqtt_pool import mqtt_client" for dots in ("", ".", "..")
+)
+NO_PARENT = "attempted relative import with no known parent package"
+NO_DOOR = "No module named 'shared_mqtt_pool'"
+WITHOUT_IT = [name for name in ALL_MODULES if name != "shared_mqtt_pool"]
+IMPORTLIB = ["--import-mode=importlib"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "message"),
+    [
+        ({"line": ONE_DOT}, NO_PARENT),
+        ({"line": PLAIN}, ""),
+        ({"line": PLAIN, "package": True}, NO_DOOR),
+        ({"line": ONE_DOT, "package": True}, ""),
+        ({"line": PLAIN, "doors": WITHOUT_IT}, NO_DOOR),
+        ({"line": PLAIN, "arguments": IMPORTLIB}, NO_DOOR),
+        ({"line": PLAIN, "arguments": [*IMPORTLIB, "-o", "pythonpath=tests"]}, ""),
+        ({"line": PLAIN, "folder": "unit/"}, NO_DOOR),
+        (
+            {"line": ONE_DOT, "package": True, "doors": WITHOUT_IT},
+            "No module named 'tests.shared_mqtt_pool'",
+        ),
+        (
+            {"line": ONE_DOT, "package": True, "folder": "unit/"},
+            "No module named 'tests.unit.shared_mqtt_pool'",
+        ),
+        ({"line": TWO_DOTS, "package": True, "folder": "unit/"}, ""),
+    ],
+)
+def test_the_table_has_the_error_of_a_failing_import(pytester, layout, message):
+    package = layout.get("package", False)
+    repository = Repository(pytester, layout.get("doors", ALL_MODULES), package=package)
+    unit = repository.tests / "unit"
+    unit.mkdir()
+    if package:
+        (unit / "__init__.py").touch()
+    repository.write(f"tests/{layout.get('folder', '')}conftest.py", layout["line"])
+    repository.write("tests/unit/test_it.py", "def test_it(mqtt_client): pass")
+    result = repository.run(*layout.get("arguments", []))
+    if message:
+        assert message in result.stdout.str() + result.stderr.str()
+        assert f"| `{message}` |" in ADOPTING.read_text()
+    else:
+        result.assert_outcomes(passed=1)
+
+
 # --- The reference ----------------------------------------------------------------------------
 
 
-def sections():
-    """Yield the title of each section of the reference that has examples, and these."""
+def repositories():
+    """Yield what belongs together: all examples without a conftest.py; each section with one."""
     parts = re.split(r"^(?:##|###) (.*)\n", REFERENCE.read_text(), flags=re.MULTILINE)
+    without = []
     for title, text in zip(parts[1::2], parts[2::2]):
         examples = blocks(text, "python")
-        if examples:
+        if any("# tests/conftest.py" in example for example in examples):
             yield pytest.param(examples, id=title.strip("`").replace(" ", "-"))
+        else:
+            without += examples
+    yield pytest.param(without, id="without-a-conftest")
 
 
-@pytest.mark.parametrize("examples", list(sections()))
+@pytest.mark.parametrize("examples", list(repositories()))
 def test_the_examples_of_the_reference(repository, examples):
     [common, *_] = blocks(REFERENCE.read_text(), "python")
     files = {"tests/conftest.py": common.partition("\n")[2]}
