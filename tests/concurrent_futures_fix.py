@@ -34,7 +34,7 @@ import time
 import traceback
 import weakref
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures import thread as thread_pools
 from typing import Any, Callable, TypeVar
@@ -129,28 +129,32 @@ _MADE_BY = "_made_by_of_concurrent_futures_fix"
 _patch = pytest.MonkeyPatch()
 _blocks: list[ConcurrentFuturesFix] = []  # the patch is there while there is one
 # By id: a subclass may not be hashable.
-_thread_pools: weakref.WeakValueDictionary[int, Executor] = (
-    weakref.WeakValueDictionary()
-)
+_made: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
 
 
-def _note_thread_pools() -> None:
-    initialise = ThreadPoolExecutor.__init__
+def _note_executors() -> None:
+    """Note executors as they are made; those of processes once they are imported."""
+    processes: Any = sys.modules.get("concurrent.futures.process")
+    classes = (ThreadPoolExecutor, getattr(processes, "ProcessPoolExecutor", None))
+    for cls in filter(None, classes):
+        if not hasattr(cls.__init__, _MADE_BY):
+            _patch.setattr(cls, "__init__", _noting(cls.__init__))
 
+
+def _noting(initialise: Any) -> Any:
     @functools.wraps(initialise)
-    def initialise_and_note(
-        executor: ThreadPoolExecutor, *args: Any, **kwargs: Any
-    ) -> None:
+    def initialise_and_note(executor: Any, *args: Any, **kwargs: Any) -> None:
         initialise(executor, *args, **kwargs)
         vars(executor)[_MADE_BY] = weakref.ref(threading.current_thread())
-        _thread_pools[id(executor)] = executor
+        _made[id(executor)] = executor
 
-    _patch.setattr(ThreadPoolExecutor, "__init__", initialise_and_note)
+    setattr(initialise_and_note, _MADE_BY, None)
+    return initialise_and_note
 
 
 def _all_executors() -> list[Any]:
-    """Return the thread pools that were noted, and all executors that have a worker."""
-    found: list[Any] = list(_thread_pools.values())
+    """Return the executors that were noted, and all that have a worker."""
+    found: list[Any] = list(_made.values())
     for reference in thread_pools._threads_queues.keyrefs():  # type: ignore[attr-defined]
         # A worker has its executor, by a weak reference, as its first argument.
         arguments = getattr(reference(), "_args", ())
@@ -195,10 +199,11 @@ def processes_of(executor: Any) -> list[Any]:
     return list((getattr(executor, "_processes", None) or {}).values())
 
 
-def kill(processes: Iterable[Any]) -> None:
+def kill(processes: Collection[Any]) -> None:
     """Kill processes of ``multiprocessing``, and wait for their ends."""
     for process in processes:
         process.kill()
+    for process in processes:
         process.join(GRACE)
 
 
@@ -213,19 +218,19 @@ class ConcurrentFuturesFix:
     def __init__(self) -> None:
         self.stuck: list[str] = []
         self._strangers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-        self._executors_before: dict[int, Callable[[], Any]] = {}
+        self._older: weakref.WeakValueDictionary[int, Executor]
+        self._older = weakref.WeakValueDictionary()
 
     def __enter__(self) -> ConcurrentFuturesFix:
         self._strangers.update(
             set(threading.enumerate()) - {threading.current_thread()}
         )
-        self._executors_before = {id(e): weakref.ref(e) for e in _all_executors()}
+        self._older.update(_made)
         self._begin()
         return self
 
     def _begin(self) -> None:
-        if not _blocks:
-            _note_thread_pools()
+        _note_executors()
         _blocks.append(self)
 
     def __exit__(self, *_exc_info: object) -> None:
@@ -256,9 +261,9 @@ class ConcurrentFuturesFix:
                 self.stuck.append(_describe_stuck(thread, after))
 
     def _owns(self, executor: Any) -> bool:
-        known = self._executors_before.get(id(executor))
-        maker = vars(executor).get(_MADE_BY, lambda: None)()
-        return not (known and known() is executor) and maker not in self._strangers
+        made_by = vars(executor).get(_MADE_BY)
+        is_older = made_by is None or id(executor) in self._older
+        return not is_older and made_by() not in self._strangers
 
 
 def join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
@@ -342,9 +347,14 @@ class _WholeRun(ConcurrentFuturesFix):
     def pytest_runtestloop(self) -> None:
         self._note_new_threads(self.NO_TEST)
 
+    def _owns(self, _executor: Any) -> bool:
+        return True
+
     @pytest.hookimpl(trylast=True)
-    def pytest_runtest_teardown(self, item: pytest.Item) -> None:
+    def pytest_runtest_teardown(self, item: pytest.Item, nextitem: object) -> None:
         self._note_new_threads(item.nodeid)
+        if nextitem is None:  # and the fixtures of the session are torn down
+            self._end_tests()
 
     @staticmethod
     def _note_new_threads(where: str) -> None:
@@ -354,17 +364,15 @@ class _WholeRun(ConcurrentFuturesFix):
     # pytest is about to close the streams that it has captured.
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        self._silence(threading.enumerate())
+        self._silence()
 
     pytest_internalerror = pytest_keyboard_interrupt
 
     @pytest.hookimpl(hookwrapper=True, trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> Iterator[None]:
-        yield  # to the end of all fixtures
-        self.give_up(self.shut_down(), "its executor was shut down")
+        yield
+        self._end_tests()
         self._left = threading.enumerate()  # what others start from here on is theirs
-        of_tests = [t for t in self._left if vars(t).get(_SEEN_IN) != self.NO_TEST]
-        self._end_threads(of_tests)
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[self.NAME] = self._sections()
 
@@ -393,7 +401,17 @@ class _WholeRun(ConcurrentFuturesFix):
         terminalreporter = config.pluginmanager.get_plugin("terminalreporter")
         if terminalreporter is not None:
             _print_sections(terminalreporter, {self.STUCK: self.stuck[told:]})
-        self._silence(self._left)
+        self._silence()
+
+    def _end_tests(self) -> None:
+        self._silence()
+        _kill_children()  # before threads that wait for one
+        self.give_up(self.shut_down(), "its executor was shut down")
+        self._end_threads(
+            thread
+            for thread in threading.enumerate()
+            if vars(thread).get(_SEEN_IN) != self.NO_TEST
+        )
 
     def _end_threads(self, threads: Iterable[threading.Thread]) -> None:
         """Cancel timers, and let go of all that go on; name those that keep Python."""
@@ -401,26 +419,37 @@ class _WholeRun(ConcurrentFuturesFix):
         for thread in ours:
             if isinstance(thread, _Timer):
                 thread.cancel()
-        multiprocessing: Any = sys.modules.get("multiprocessing")
-        kill(multiprocessing.active_children() if multiprocessing else ())
+        _kill_children()
         self.give_up(join(t for t in ours if not t.daemon), "the last test")
         for thread in ours:
             let_go(thread)
 
-    def _silence(self, threads: Iterable[threading.Thread]) -> None:
+    def _silence(self) -> None:
         """Drop what threads log or raise from here on, which would only be noise."""
-        going_on = {t for t in threads if t.is_alive()} - self._not_ours
-        for thread in going_on:
+        others = set(threading.enumerate()) - self._not_ours
+        for thread in others:
             thread._invoke_excepthook = _ignore  # type: ignore[attr-defined]
-        handlers = logging._handlerList if going_on else []  # type: ignore[attr-defined]
+        handlers = logging._handlerList if others else []  # type: ignore[attr-defined]
         for handler in [reference() for reference in handlers]:
             kind = type(getattr(handler, "stream", None)).__module__
             if handler is logging.lastResort or kind.startswith("_pytest."):
-                handler.addFilter(_ignore)
+                handler.addFilter(_is_of_main_thread)
+                handler.handleError = _ignore  # of what is just being written
 
 
-def _ignore(*_args: Any) -> bool:
-    return False
+def _is_of_main_thread(record: logging.LogRecord) -> bool:
+    return record.thread == threading.main_thread().ident
+
+
+def _kill_children() -> None:
+    """Kill the processes of ``multiprocessing``, but for pools, which end by themselves."""
+    multiprocessing: Any = sys.modules.get("multiprocessing")
+    children = multiprocessing.active_children() if multiprocessing else ()
+    kill([child for child in children if "PoolWorker" not in child.name])
+
+
+def _ignore(*_args: Any) -> None:
+    pass
 
 
 def _print_sections(terminalreporter: Any, sections: dict[str, list[str]]) -> None:

@@ -130,16 +130,15 @@ class TestWhatIsOthers:
         )
         repository.run().assert_outcomes(passed=1)
 
-    @pytest.mark.parametrize("wiring", ["", "from concurrent_futures_fix import SafeExecutor"])
-    def test_nothing_is_patched_outside_the_blocks(self, repository, wiring):
-        repository.write("tests/conftest.py", wiring)
+    def test_nothing_is_patched_outside_the_blocks(self, repository):
+        repository.write("tests/conftest.py", "")
         repository.write(
             "tests/test_it.py",
             """
-            import threading, time
-            from concurrent_futures_fix import ConcurrentFuturesFix
+            from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+            from concurrent_futures_fix import ConcurrentFuturesFix, SafeExecutor
 
-            def patched(): return threading.Thread.start, threading.Condition.wait, time.sleep
+            def patched(): return ThreadPoolExecutor.__init__, ProcessPoolExecutor.__init__
 
             def test_it():
                 before = patched()
@@ -151,29 +150,6 @@ class TestWhatIsOthers:
             """,
         )
         repository.run("-W", "error").assert_outcomes(passed=1)
-
-    def test_a_sleep_that_tests_replace_and_put_back_does_not_pile_up(self, repository):
-        repository.write(
-            "tests/test_it.py",
-            """
-            import time
-            import pytest
-            from concurrent_futures_fix import ConcurrentFuturesFix
-
-            @pytest.fixture
-            def service(monkeypatch):
-                with ConcurrentFuturesFix(): yield
-
-            sleeps = set()
-
-            @pytest.mark.parametrize("number", range(3))
-            def test_it(service, monkeypatch, number):
-                sleeps.add(time.sleep)
-                assert len(sleeps) == 1
-                monkeypatch.setattr(time, "sleep", lambda seconds: None)
-            """,
-        )
-        repository.run("-W", "error").assert_outcomes(passed=3)
 
     def test_a_forked_child_is_terminated_as_always(self, repository):
         repository.write(

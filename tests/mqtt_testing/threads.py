@@ -140,6 +140,24 @@ def copy_of(thread: threading.Thread) -> Callable[[], threading.Thread]:
     return functools.partial(Thread, target=target_of(thread), **arguments)
 
 
+def process_pools() -> list[Any]:
+    """Return the pools of ``multiprocessing`` that there are; none where that is not imported."""
+    module: Any = sys.modules.get("multiprocessing.pool")
+    finalizers = list(module.util._finalizer_registry.values()) if module else []
+    owners = [f._weakref() for f in finalizers if f is not None and f._weakref is not None]
+    return [owner for owner in owners if isinstance(owner, module.Pool)]
+
+
+def end_pool(pool: Any, patience: float) -> None:
+    """Terminate a pool, and kill its processes if they take more than *patience* seconds."""
+    terminating = start_unwatched(pool.terminate)
+    Thread.join(terminating, patience)
+    if terminating.is_alive():
+        for process in [worker for worker in pool._pool if hasattr(worker, "kill")]:
+            process.kill()
+        Thread.join(terminating, patience)
+
+
 # Interruption
 
 

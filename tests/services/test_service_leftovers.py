@@ -211,58 +211,6 @@ class TestLeftovers:
         result.assert_outcomes(passed=2)
         result.stdout.fnmatch_lines(["tests/test_it.py::test_one: thread successor runs on.*"])
 
-    def test_threads_of_the_low_level_module_are_as_others(self, repository):
-        repository.write(
-            "tests/conftest.py",
-            WIRING.replace(
-                "    fast_thermostat = ",
-                """
-    import _thread, threading, time
-
-    runs, over, lock = threading.Event(), threading.Event(), threading.Lock()
-
-    def work(seconds):
-        runs.set()
-        try:
-            while True: time.sleep(seconds)
-        finally:
-            over.set()
-
-    class Thermostat(Thermostat):
-        def __init__(self, room):
-            super().__init__(room)
-            _thread.start_new_thread(work, (60,))
-
-    fast_thermostat = """,
-            ),
-        )
-        repository.write(
-            "tests/test_it.py",
-            SLOW
-            + """
-    import _thread
-    from conftest import lock, over, runs, work
-
-    def test_held(thermostat): assert not runs.is_set()
-    def test_enabled(thermostat):
-        thermostat.test_enable_background_tasks()
-        assert runs.wait(10)
-        assert not over.is_set()
-    def test_ended_with_the_last_test():
-        assert over.is_set()
-        over.clear()
-    def test_started_by_the_test(thermostat):
-        assert _thread.start_new_thread(work, (), {"seconds": 60})
-    def test_ended_too(): assert over.is_set()
-    def test_stuck(thermostat):
-        lock.acquire()
-        _thread.start_new_thread(lock.acquire, ())
-            """,
-        )
-        result = repository.run("-W", "error")
-        result.assert_outcomes(passed=6)
-        result.stdout.fnmatch_lines(["tests/test_it.py::test_stuck: thread * runs on.*"])
-
     def test_processes_of_a_constructor_that_fails_are_ended(self, repository):
         repository.write(
             "thermostat.py",

@@ -11,7 +11,7 @@ from ..clients.network_loop import network_loop_of
 from ..clients.paho_internals import leaves_callback
 from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import ConcurrentFuturesFix, futures_fix, let_go, stack_of
-from ..threads import GRACE, ThreadWatch, end_threads
+from ..threads import GRACE, ThreadWatch, end_pool, end_threads, process_pools
 from .programs import Programs
 
 ROUNDS = 5
@@ -35,6 +35,7 @@ class Leftovers:
         self._fix = ConcurrentFuturesFix()
         self._programs = Programs()
         self._processes_before = _child_processes()
+        self._pools_before = process_pools()
         self._life = contextlib.ExitStack()
 
     def __enter__(self) -> Leftovers:
@@ -52,6 +53,9 @@ class Leftovers:
 
     def _end(self) -> None:
         self._programs.end()  # before threads that wait for one
+        for pool in process_pools():
+            if pool not in self._pools_before:
+                end_pool(pool, GRACE)
         workers = end_threads(self._fix.shut_down(), at_once=True, wake=self._kill_processes)
         self._fix.give_up(workers, "its executor was shut down")
         seen: set[threading.Thread] = set()
@@ -76,7 +80,8 @@ class Leftovers:
 
     def _kill_processes(self) -> None:
         of_others = {p for e in self._fix.of_others() for p in futures_fix.processes_of(e)}
-        futures_fix.kill(_child_processes() - self._processes_before - of_others)
+        mine = _child_processes() - self._processes_before - of_others
+        futures_fix.kill([process for process in mine if "PoolWorker" not in process.name])
 
     def _give_up(self, stuck: Any) -> None:
         self.named += [
