@@ -45,28 +45,18 @@ from mqtt_test_broker import (
     find_mosquitto,
     mosquitto_version,
 )
+from shared.commands import CannotRunError, exit_status_of, take_other_ends_for_ctrl_c, write
+from shared.formatting import duration, factor
+from shared.machine import circumstances, in_words
+from shared.paths import ROOT, TESTS
+from shared.paths import SLOW_SUITE as OUR_TESTS
+from shared.progress import Progress
+from shared.tables import aligned
 from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
-from verify_speedup import (
-    OUR_TESTS,
-    ROOT,
-    CannotRunError,
-    Progress,
-    Run,
-    Side,
-    Suite,
-    aligned,
-    circumstances,
-    duration,
-    exit_status_of,
-    factor,
-    in_words,
-    installed_versions,
-    run_tests,
-    take_other_ends_for_ctrl_c,
-    write,
-)
+from speedup.probe import installed_versions
+from speedup.run import Run, Side
+from speedup.running import Suite, run_tests
 
-TESTS = ROOT / "tests"
 MODULES = ("mqtt_test_broker", "shared_mqtt_pool")
 PYTEST = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
 
