@@ -35,7 +35,8 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from bench import time_brokers, time_many_loans, timed
+from benchmark.brokers import time_brokers
+from benchmark.loans import time_many_loans
 from helpers.processes import processes_with, wait_until
 from helpers.raw_clients import crowd, in_another_process
 from mqtt_test_broker import (
@@ -52,6 +53,7 @@ from shared.paths import ROOT, TESTS
 from shared.paths import SLOW_SUITE as OUR_TESTS
 from shared.progress import Progress
 from shared.tables import aligned
+from shared.timing import timed
 from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
 from speedup.probe import installed_versions
 from speedup.run import Run, Side

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPTS = ROOT / "scripts"
 TESTS = ROOT / "tests"
 SLOW_SUITE = "tests/test_detect.py"
 """The suite that has a slow fixture and a fast one, relative to the root."""
