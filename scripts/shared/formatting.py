@@ -20,3 +20,8 @@ def factor(ratio: float | None) -> str:
     if ratio is None:
         return "-"
     return f"{ratio:.1f} x" if ratio < 9.95 else f"{ratio:,.0f} x"
+
+
+def mebibytes(kibibytes: float) -> str:
+    """Write an amount of memory."""
+    return f"{kibibytes / 1024:,.0f} MiB"

@@ -50,7 +50,6 @@ class PytestProcess:
                 )
             except OSError as error:
                 raise CannotRunError(f"{command[0]} cannot be run: {error.strerror}") from None
-        self.pid = self._process.pid
         self._waiter = threading.Thread(target=self._announce_end)
         self._waiter.start()
 
@@ -79,14 +78,26 @@ class PytestProcess:
         self._waiter.join(seconds)
         return not self._waiter.is_alive()
 
-    def signal_all(self, number: int) -> None:
-        """Send a signal to pytest and what it has started, as far as it is there."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+    def interrupt_all(self) -> None:
+        """Interrupt pytest and what it has started, as Ctrl-C does."""
+        self._signal_all(signal.SIGINT)
+
+    def kill(self) -> None:
+        """Kill pytest alone, if it still runs."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    def kill_all(self) -> None:
+        """Kill pytest and what it has started, as far as it is there."""
+        self._signal_all(signal.SIGKILL)
 
     def end(self) -> int:
         """Kill pytest and what it has started if it still runs; return its exit status."""
         if self._process.poll() is None:
-            self.signal_all(signal.SIGKILL)
+            self.kill_all()
         self._waiter.join()
         return self._process.returncode
+
+    def _signal_all(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+            os.killpg(self._process.pid, number)

@@ -7,7 +7,6 @@ import json
 import math
 import os
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Sequence
@@ -54,10 +53,10 @@ class ProbedPytest(PytestProcess):
         """Interrupt pytest if it still runs, kill what remains; return pytest's exit status."""
         try:
             if self.status is None:
-                self.signal_all(signal.SIGINT)
+                self.interrupt_all()
                 self.ends_within(INTERRUPT_PATIENCE)
         finally:
-            self.signal_all(signal.SIGKILL)
+            self.kill_all()
             status = super().end()
         return status
 
