@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.table import Table
 from shared.commands import CannotRunError, exit_status_of, write
 from shared.formatting import duration
 from shared.machine import circumstances, in_words
 from shared.modules import BrokerError, find_mosquitto, mosquitto_version
-from shared.tables import aligned
+from shared.tables import figures_table, show
 from speedup.probe import installed_versions
 
 from .figures import FailedError, Figure, Result, exactly
@@ -35,7 +36,7 @@ def measure(name: str, part: Part, workspace: Workspace) -> Result:
     """Do one part; what goes wrong in it is a figure as well."""
     result = Result(name)
     began = time.perf_counter()
-    workspace.progress.say(f"{name}: begins")
+    workspace.progress.show(name)
     try:
         result.figures += part(workspace)
     except (
@@ -61,15 +62,15 @@ def what_is_left(workspace: Workspace) -> Result:
     return result
 
 
-def table(results: Sequence[Result]) -> str:
-    """Return the figures as aligned text."""
-    rows = [("", "measured", "goal")]
+def table(results: Sequence[Result]) -> Table:
+    """Return the figures by the parts that they are of."""
+    figures = figures_table("", "measured", "goal")
     for result in results:
-        rows.append((f"{result.part} ({duration(result.seconds)})", "", ""))
+        figures.add_row(f"{result.part} ({duration(result.seconds)})")
         for figure in result.figures:
             verdict = "" if figure.is_met else "MISSED: "
-            rows.append((f"  {figure.what}", figure.written, verdict + figure.goal))
-    return aligned(rows, header=1)
+            figures.add_row(f"  {figure.what}", figure.written, verdict + figure.goal)
+    return figures
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -124,8 +125,8 @@ def report(options: argparse.Namespace) -> int:
     description = conditions()
     results = do_parts(options)
     missed = [line for result in results for line in result.missed()]
-    print(table(results), "", sep="\n")
-    print(f"{in_words(description)}; load {description['load_at_start']:.1f} at the start")
+    show(table(results))
+    print(f"\n{in_words(description)}; load {description['load_at_start']:.1f} at the start")
     for line in missed:
         print(f"Missed: {line}")
     description.update(

@@ -12,6 +12,7 @@ from pathlib import Path
 from shared.commands import CannotRunError, exit_status_of, write
 from shared.paths import ROOT, SLOW_SUITE
 from shared.progress import Progress
+from shared.tables import show
 
 from .comparison import Comparison
 from .picture import picture
@@ -82,7 +83,8 @@ def compare(options: argparse.Namespace) -> int:
     finally:
         progress.clear()
     description = describe(comparison, suite.repo)
-    print(table(comparison), "", *notes(comparison, description), sep="\n")
+    show(table(comparison))
+    print("", *notes(comparison, description), sep="\n")
     write(options.json, lambda: json.dumps(description, indent=2) + "\n")
     write(options.picture, lambda: picture(comparison))
     return 1 if comparison.problems() else 0

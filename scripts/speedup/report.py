@@ -7,9 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich.table import Table
 from shared.formatting import duration, factor
 from shared.machine import circumstances, in_words, mosquitto_version
-from shared.tables import aligned
+from shared.tables import figures_table
 
 from .comparison import Comparison
 from .run import Run
@@ -18,29 +19,27 @@ LINES_SHOWN = 5
 """How many of the lines that a side printed after its last test are shown."""
 
 
-def table(comparison: Comparison) -> str:
-    """Return the figures as aligned text."""
+def table(comparison: Comparison) -> Table:
+    """Return the figures of both sides."""
     runs = comparison.before, comparison.after
     medians = comparison.median_overheads
     worst = [run.worst_overhead for run in runs]
-    rows = [
-        ("", *(run.side.name for run in runs), "ratio"),
-        ("", *(run.side.fixture for run in runs), ""),
-        ("tests run", *map(_tests_run, runs), ""),
-        (
-            "overhead per test, median",
-            *(map(duration, medians) if medians else "--"),
-            factor(comparison.speed_up),
-        ),
-        ("overhead per test, worst", *map(duration, worst), factor(worst[0] / worst[1])),
-        ("whole run", *map(_whole_run, runs), factor(comparison.whole_run_speed_up)),
-        ("last test to exit", *map(_exit, runs), ""),
-        ("MQTT connections opened", *(_count(run.connections, run) for run in runs), ""),
-        ("brokers started", *(_count(run.brokers, run) for run in runs), ""),
-        ("errors after the last test", *(_lines(run.noise) for run in runs), ""),
-        ("tests failed", *(str(sum(test.failed for test in run.tests)) for run in runs), ""),
-    ]
-    return aligned(rows, header=2)
+    sides = (f"{run.side.name}\n{run.side.fixture}" for run in runs)
+    figures = figures_table("", *sides, "ratio\n ")
+    figures.add_row("tests run", *map(_tests_run, runs))
+    figures.add_row(
+        "overhead per test, median",
+        *(map(duration, medians) if medians else "--"),
+        factor(comparison.speed_up),
+    )
+    figures.add_row("overhead per test, worst", *map(duration, worst), factor(worst[0] / worst[1]))
+    figures.add_row("whole run", *map(_whole_run, runs), factor(comparison.whole_run_speed_up))
+    figures.add_row("last test to exit", *map(_exit, runs))
+    figures.add_row("MQTT connections opened", *(_count(run.connections, run) for run in runs))
+    figures.add_row("brokers started", *(_count(run.brokers, run) for run in runs))
+    figures.add_row("errors after the last test", *(_lines(run.noise) for run in runs))
+    figures.add_row("tests failed", *(str(sum(test.failed for test in r.tests)) for r in runs))
+    return figures
 
 
 def _tests_run(run: Run) -> str:

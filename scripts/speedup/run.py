@@ -102,6 +102,11 @@ class Run:
         return len(self.tests) < self.collected
 
     @property
+    def unit(self) -> str:
+        """What is counted as it runs: its tests, or those of them that are its sample."""
+        return f"tests (of {self.collected})" if self.planned < self.collected else "tests"
+
+    @property
     def exit_seconds(self) -> float:
         """Seconds from the end of the last test to the end of the process."""
         return self.seconds - self.last_test_ended
@@ -116,12 +121,6 @@ class Run:
     def worst_overhead(self) -> float:
         """What the fixtures cost where they cost most."""
         return max(test.overhead for test in self.tests)
-
-    def progress(self, seconds: float) -> str:
-        """Say how far it is, so many *seconds* after its start."""
-        of_all = f" (of {self.collected})" if self.planned < self.collected else ""
-        done = f"{len(self.tests)} of {self.planned} tests{of_all}, {seconds:.0f} s"
-        return f"{self.side.name}: {done}, {self.running}"
 
     def check(self) -> None:
         """Raise CannotRunError where there is nothing to compare."""

@@ -125,7 +125,7 @@ def _watch(
                     "give `-- -n0` (pytest-xdist), or --full"
                 )
             if "test" in news or "running" in news:
-                progress.say(run.progress(seconds))
+                progress.show(run.side.name, len(run.tests), run.planned, run.unit, run.running)
             if run.finished and not run.cut_off:
                 deadline = process.began + run.last_test_ended + PATIENCE
 

@@ -33,7 +33,7 @@ def killed_runs(workspace: Workspace) -> Iterator[Figure]:
             killed += _kill(run, chance.uniform(0, life), chance.choice((run.kill, run.kill_all)))
         orphans += end_what_stays(f"{RUN_MARK}={mark}")
         folders = max(folders, workspace.folders_left())
-        workspace.progress.say(f"killed-runs: {killed} of {wanted}")
+        workspace.progress.show("killed-runs", killed, wanted)
         if killed == wanted:
             break
     yield told("seed of the moments", workspace.seed, str)

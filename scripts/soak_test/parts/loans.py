@@ -14,7 +14,7 @@ from ..workspace import Workspace
 def loans(workspace: Workspace) -> Iterator[Figure]:
     """Lend and take back ten thousand clients in one process."""
     count = workspace.of(10_000)
-    many = time_many_loans(count, lambda done: workspace.progress.say(f"loans: {done} of {count}"))
+    many = time_many_loans(count, lambda done: workspace.progress.show("loans", done, count))
     yield told("loans in one process", count)
     before, after = many.before, many.after
     yield exactly("threads after them", after.threads, before.threads)
