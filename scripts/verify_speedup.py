@@ -17,8 +17,11 @@ the tests did and how long it took.
 import sys
 
 from shared.commands import take_other_ends_for_ctrl_c
-from speedup.command import main
+from shared.environment import require
 
 if __name__ == "__main__":
+    require("rich", "--python", sys.executable)
+    from speedup.command import main
+
     take_other_ends_for_ctrl_c()
     sys.exit(main())

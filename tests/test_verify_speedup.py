@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from shared.environment import ENVIRONMENT
 from shared.formatting import duration, factor
 from shared.progress import Progress
 from shared.tables import as_text
@@ -142,6 +143,16 @@ def test_both_sides_in_full(repo):
     assert set(tips) == {f"test_one.py::test_it[{number}]" for number in range(5)}
     texts = " ".join(svg.itertext())
     assert all(unit in texts for unit in ("1 ms", "10 ms", "100 ms", "1 s", "10 s"))
+
+
+@pytest.mark.skipif(not ENVIRONMENT.exists(), reason="needs what `make setup` makes")
+def test_a_python_without_rich_runs_the_tests_all_the_same(repo):
+    python = repo.write("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    command = [sys.executable, "-S", *repo.command("--full", "--python", python)[1:]]
+    result = subprocess.run(command, env=repo.env, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert row(result.stdout, "tests run") == ["5", "5"]
 
 
 def test_sample_is_extrapolated(repo):
