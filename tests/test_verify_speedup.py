@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -101,6 +102,17 @@ def row(table, label):
     return line[len(label) :].split()
 
 
+def bars_of(svg):
+    """Return the tip and the height of each bar of a picture."""
+    groups = [element for element in svg.iter() if element.get("class") == "bar"]
+    return [(group[0].text, height_of(group[1])) for group in groups]
+
+
+def height_of(path):
+    numbers = [float(number) for number in re.findall(r"[\d.]+", path.get("d"))]
+    return max(numbers[1::2]) - min(numbers[1::2])
+
+
 def nodeids(side):
     return [test["nodeid"] for test in side["tests"]]
 
@@ -136,10 +148,10 @@ def test_both_sides_in_full(repo):
     assert "Extrapolated" not in table
 
     svg = ET.parse(picture).getroot()
-    bars = [rect for rect in svg.iter() if rect.get("class") == "bar"]
+    bars = bars_of(svg)
     assert len(bars) == 2 * 5
-    assert all(float(bar.get("height")) > 0 for bar in bars)
-    tips = [bar[0].text.partition(": ")[0] for bar in bars]
+    assert all(height > 0 for _, height in bars)
+    tips = [tip.partition(": ")[0] for tip, _ in bars]
     assert set(tips) == {f"test_one.py::test_it[{number}]" for number in range(5)}
     texts = " ".join(svg.itertext())
     assert all(unit in texts for unit in ("1 ms", "10 ms", "100 ms", "1 s", "10 s"))
@@ -580,10 +592,28 @@ def test_picture_of_odd_names_and_extreme_times():
     name = "test_one.py::test[<&\"'>]"
     comparison = Comparison(run(BEFORE, timing(name, 250.0)), run(AFTER, timing(name, 1e-9)))
     svg = ET.fromstring(picture(comparison))
-    bars = [rect for rect in svg.iter() if rect.get("class") == "bar"]
-    assert bars[0][0].text.startswith(name)
-    assert all(1 <= float(bar.get("height")) <= HEIGHT for bar in bars)
+    bars = bars_of(svg)
+    assert bars[0][0].startswith(name)
+    assert len(bars) == 2
+    assert all(1 <= height <= HEIGHT for _, height in bars)
     assert "1000 s" in " ".join(svg.itertext())
+
+
+def test_picture_of_the_same_figures_is_the_same():
+    comparison = Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("a", 0.5)))
+    assert picture(comparison) == picture(comparison)
+
+
+def test_without_what_draws_a_picture_nothing_is_run(repo):
+    without = (
+        f"import sys; sys.modules['matplotlib'] = None; sys.path.insert(0, {str(SCRIPT.parent)!r})"
+    )
+    code = f"{without}; from speedup.command import main; sys.exit(main())"
+    words = ["--repo", repo.folder, "--picture", repo.folder / "picture.svg"]
+    command = [sys.executable, "-c", code, *words]
+    result = subprocess.run(command, env=repo.env, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.startswith("verify_speedup: --picture needs matplotlib")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.commands import CannotRunError, exit_status_of, write
@@ -15,7 +15,6 @@ from shared.progress import Progress
 from shared.tables import show
 
 from .comparison import Comparison
-from .picture import picture
 from .report import describe, notes, table
 from .run import AFTER, BEFORE
 from .running import Suite, run_sample, run_tests
@@ -70,9 +69,26 @@ def suite_of(options: argparse.Namespace) -> Suite:
     return Suite(repo, tests, options.pytest_args, str(Path(python).absolute()))
 
 
+def load_picture() -> Callable[[Comparison], str]:
+    """Return what draws pictures, whose library takes a second to load.
+
+    Raises:
+        CannotRunError: it is not there.
+    """
+    try:
+        from .picture import picture
+    except ModuleNotFoundError as error:
+        raise CannotRunError(
+            f"--picture needs {error.name}, which this Python lacks: run `make setup`, and start "
+            "me with .venv/bin/python"
+        ) from None
+    return picture
+
+
 def compare(options: argparse.Namespace) -> int:
     """Run both sides, show and write what came of it, and return the exit status."""
     suite = suite_of(options)
+    picture = load_picture() if options.picture else None
     progress = Progress()
     try:
         if options.full:
@@ -86,7 +102,8 @@ def compare(options: argparse.Namespace) -> int:
     show(table(comparison))
     print("", *notes(comparison, description), sep="\n")
     write(options.json, lambda: json.dumps(description, indent=2) + "\n")
-    write(options.picture, lambda: picture(comparison))
+    if picture is not None:
+        write(options.picture, lambda: picture(comparison))
     return 1 if comparison.problems() else 0
 
 
