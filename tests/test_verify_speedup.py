@@ -15,9 +15,8 @@ from shared.formatting import duration, factor
 from shared.progress import Progress
 from shared.tables import as_text
 from speedup import running
-from speedup.command import parse, suite_of
+from speedup.command import load_picture, parse, suite_of
 from speedup.comparison import Comparison
-from speedup.picture import HEIGHT, picture
 from speedup.probe import spread
 from speedup.report import table
 from speedup.run import AFTER, BEFORE, Run, Timing
@@ -111,6 +110,10 @@ def bars_of(svg):
 def height_of(path):
     numbers = [float(number) for number in re.findall(r"[\d.]+", path.get("d"))]
     return max(numbers[1::2]) - min(numbers[1::2])
+
+
+def draw(comparison):
+    return load_picture()(comparison)
 
 
 def nodeids(side):
@@ -585,23 +588,23 @@ def test_nothing_in_common_is_no_speed_up():
     comparison = Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("b", 0.5)))
     assert comparison.speed_up is None
     assert row(as_text(table(comparison)), "overhead per test, median") == ["-", "-", "-"]
-    ET.fromstring(picture(comparison))
+    ET.fromstring(draw(comparison))
 
 
 def test_picture_of_odd_names_and_extreme_times():
     name = "test_one.py::test[<&\"'>]"
     comparison = Comparison(run(BEFORE, timing(name, 250.0)), run(AFTER, timing(name, 1e-9)))
-    svg = ET.fromstring(picture(comparison))
+    svg = ET.fromstring(draw(comparison))
     bars = bars_of(svg)
     assert bars[0][0].startswith(name)
     assert len(bars) == 2
-    assert all(1 <= height <= HEIGHT for _, height in bars)
+    assert all(1 <= height <= float(svg.get("height")) for _, height in bars)
     assert "1000 s" in " ".join(svg.itertext())
 
 
 def test_picture_of_the_same_figures_is_the_same():
     comparison = Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("a", 0.5)))
-    assert picture(comparison) == picture(comparison)
+    assert draw(comparison) == draw(comparison)
 
 
 def test_without_what_draws_a_picture_nothing_is_run(repo):
