@@ -1,5 +1,6 @@
 """scripts/verify_speedup.py, on throw-away repositories with a fixture that is slow on demand."""
 
+import io
 import json
 import os
 import re
@@ -168,6 +169,32 @@ def test_a_python_without_rich_runs_the_tests_all_the_same(repo):
     result = subprocess.run(command, env=repo.env, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
     assert row(result.stdout, "tests run") == ["5", "5"]
+
+
+def test_output_to_a_file_is_plain_and_whole(repo):
+    repo.env.update(FORCE_COLOR="1", COLUMNS="40")
+    result = repo.verify("--full")
+    assert "\x1b" not in result.stdout + result.stderr
+    assert "  original fixture  fast fixture\n" in result.stdout
+
+
+def test_progress_on_a_terminal_is_a_line_that_goes_away(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    progress = Progress()
+    progress.show("before", 2, 5, "tests (of 9)", "test_one.py::test_it[2]")
+    shown = terminal.getvalue()
+    assert "2/5" in shown
+    assert "tests (of 9)" in shown
+    assert "test_one.py::test_it[2]" in shown
+    progress.clear()
+    erase_line, show_cursor = "\x1b[2K", "\x1b[?25h"
+    cleared = terminal.getvalue()[len(shown) :]
+    assert erase_line in cleared
+    assert show_cursor in cleared
 
 
 def test_sample_is_extrapolated(repo):

@@ -70,6 +70,8 @@ def run_tests(
 ) -> Run:
     """Run one side: all its tests, or so many, which take so many *seconds* at most.
 
+    Without a limit, a test may take as long as it likes; only what comes after the last may not.
+
     Raises:
         CannotRunError: no test has ended.
     """
