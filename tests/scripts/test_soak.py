@@ -14,11 +14,12 @@ from mqtt_testing.broker.binary import find_mosquitto
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "soak.py"
 
 WITH_SETTINGS = """
-import sys
+import importlib, sys
 sys.path.insert(0, {folder!r})
-import soak
-vars(soak).update({settings})
-sys.exit(soak.main())
+for module, settings in {settings}.items():
+    vars(importlib.import_module(f"soak_test.{{module}}")).update(settings)
+from soak_test.command import main
+sys.exit(main())
 """
 
 
@@ -91,19 +92,21 @@ def test_the_brokers_and_the_clients_at_a_tenth(soak):
 
 
 def test_killed_runs_at_a_twentieth(soak):
-    figures, _ = soak.figures("killed-runs", seed=5, QUICK=20)
+    figures, _ = soak.figures("killed-runs", seed=5, workspace={"QUICK": 20})
     assert figures["runs killed (SIGKILL), alone or as a group"] == 5
     assert figures["seed of the moments"] == 5
 
 
 def test_a_flood_at_a_hundredth(soak):
-    figures, _ = soak.figures("flood", QUICK=100)
+    figures, _ = soak.figures("flood", workspace={"QUICK": 100})
     assert figures["messages counted by the monitor, QoS 0"] == 10_000
     assert figures["of these dropped, as the summary says"] > 8_000
 
 
 def test_runs_at_a_time_at_a_tenth(soak):
-    figures, _ = soak.figures("concurrent-runs", OUR_TESTS="tests/test_irrigation.py")
+    figures, _ = soak.figures(
+        "concurrent-runs", **{"parts.concurrent_runs": {"SLOW_SUITE": "tests/test_irrigation.py"}}
+    )
     assert figures["runs at a time that are green"] == 2
 
 
@@ -115,7 +118,7 @@ def test_what_a_broker_leaves_behind_is_found_ended_and_named(soak, tmp_path):
     )
     leaky.chmod(0o755)
     soak.env["MQTT_TEST_MOSQUITTO"] = str(leaky)
-    said = soak.run("--quick", "clients", status=1, PATIENCE=1.0)
+    said = soak.run("--quick", "clients", status=1, leftovers={"PATIENCE": 1.0})
     assert "Missed: in the end: processes left: 1, not 0" in said
 
 

@@ -1,8 +1,9 @@
 """scripts/verify_speedup.py, on throw-away repositories with a fixture that is slow on demand."""
 
-import importlib.util
+import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,17 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from shared.environment import ENVIRONMENT
+from shared.formatting import duration, factor
+from shared.progress import Progress
+from shared.tables import as_text
+from speedup import running
+from speedup.command import load_picture, parse, suite_of
+from speedup.comparison import Comparison
+from speedup.probe import spread
+from speedup.report import table
+from speedup.run import AFTER, BEFORE, Run, Timing
+from speedup.running import Suite, run_sample
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "verify_speedup.py"
 SLOWNESS = 0.03
@@ -33,17 +45,6 @@ import pytest
 def test_it(thing, number):
     pass
 """
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("verify_speedup", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where dataclasses look for it
-    spec.loader.exec_module(module)
-    return module
-
-
-script = load()
 
 
 class Repo:
@@ -79,8 +80,8 @@ class Repo:
         return json.loads(report.read_text()), result.stdout
 
     def run_before(self, **limits):
-        suite = script.Suite(self.folder, [], [], sys.executable)
-        return script.run_tests(suite, script.BEFORE, script.Progress(), **limits)
+        suite = Suite(self.folder, [], [], sys.executable)
+        return running.run_tests(suite, BEFORE, Progress(), **limits)
 
 
 @pytest.fixture
@@ -99,6 +100,21 @@ def in_process(monkeypatch):
 def row(table, label):
     [line] = [line for line in table.splitlines() if line.startswith(label)]
     return line[len(label) :].split()
+
+
+def bars_of(svg):
+    """Return the tip and the height of each bar of a picture."""
+    groups = [element for element in svg.iter() if element.get("class") == "bar"]
+    return [(group[0].text, height_of(group[1])) for group in groups]
+
+
+def height_of(path):
+    numbers = [float(number) for number in re.findall(r"[\d.]+", path.get("d"))]
+    return max(numbers[1::2]) - min(numbers[1::2])
+
+
+def draw(comparison):
+    return load_picture()(comparison)
 
 
 def nodeids(side):
@@ -130,19 +146,55 @@ def test_both_sides_in_full(repo):
     assert figures["problems"] == figures["remarks"] == []
 
     assert row(table, "tests run") == ["5", "5"]
-    median = script.duration(figures["median_overhead"]["before"])
+    median = duration(figures["median_overhead"]["before"])
     assert " ".join(row(table, "overhead per test, median")).startswith(median)
     assert row(table, "errors after the last test") == ["none", "none"]
     assert "Extrapolated" not in table
 
     svg = ET.parse(picture).getroot()
-    bars = [rect for rect in svg.iter() if rect.get("class") == "bar"]
+    bars = bars_of(svg)
     assert len(bars) == 2 * 5
-    assert all(float(bar.get("height")) > 0 for bar in bars)
-    tips = [bar[0].text.partition(": ")[0] for bar in bars]
+    assert all(height > 0 for _, height in bars)
+    tips = [tip.partition(": ")[0] for tip, _ in bars]
     assert set(tips) == {f"test_one.py::test_it[{number}]" for number in range(5)}
     texts = " ".join(svg.itertext())
     assert all(unit in texts for unit in ("1 ms", "10 ms", "100 ms", "1 s", "10 s"))
+
+
+@pytest.mark.skipif(not ENVIRONMENT.exists(), reason="needs what `make setup` makes")
+def test_a_python_without_rich_runs_the_tests_all_the_same(repo):
+    python = repo.write("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    command = [sys.executable, "-S", *repo.command("--full", "--python", python)[1:]]
+    result = subprocess.run(command, env=repo.env, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert row(result.stdout, "tests run") == ["5", "5"]
+
+
+def test_output_to_a_file_is_plain_and_whole(repo):
+    repo.env.update(FORCE_COLOR="1", COLUMNS="40")
+    result = repo.verify("--full")
+    assert "\x1b" not in result.stdout + result.stderr
+    assert "  original fixture  fast fixture\n" in result.stdout
+
+
+def test_progress_on_a_terminal_is_a_line_that_goes_away(monkeypatch):
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "100")
+    progress = Progress()
+    progress.show("before", 2, 5, "tests (of 9)", "test_one.py::test_it[2]")
+    shown = terminal.getvalue()
+    assert "2/5" in shown
+    assert "tests (of 9)" in shown
+    assert "test_one.py::test_it[2]" in shown
+    progress.clear()
+    erase_line, show_cursor = "\x1b[2K", "\x1b[?25h"
+    cleared = terminal.getvalue()[len(shown) :]
+    assert erase_line in cleared
+    assert show_cursor in cleared
 
 
 def test_sample_is_extrapolated(repo):
@@ -436,7 +488,7 @@ def is_alive(pid):
 
 
 def test_a_process_that_does_not_exit_is_ended(repo, in_process, monkeypatch):
-    monkeypatch.setattr(script, "PATIENCE", 0.2)
+    monkeypatch.setattr(running, "PATIENCE", 0.2)
     repo.write(
         "test_one.py",
         """
@@ -451,8 +503,8 @@ def test_stays(thing):
     assert ran.noise == []  # none from ending it either
     assert not is_alive(int((repo.folder / "pid").read_text()))
 
-    comparison = script.Comparison(ran, run(script.AFTER, timing(ran.tests[0].nodeid, 0.001)))
-    assert row(script.table(comparison), "last test to exit")[0].startswith(">")
+    comparison = Comparison(ran, run(AFTER, timing(ran.tests[0].nodeid, 0.001)))
+    assert row(as_text(table(comparison)), "last test to exit")[0].startswith(">")
     assert comparison.problems() == []
     [remark] = comparison.remarks()
     assert remark.startswith("before: pytest was ended by force after its last test")
@@ -501,19 +553,19 @@ def test_blocks(tidy):
 
 
 def timing(name, overhead, call=0.0, outcome="passed"):
-    return script.Timing(name, outcome, "", overhead * 0.75, call, overhead * 0.25)
+    return Timing(name, outcome, "", overhead * 0.75, call, overhead * 0.25)
 
 
 def run(side, *tests, **fields):
     fields = {"collected": len(tests), "finished": True, "seconds": 1.0, **fields}
-    return script.Run(side, tests=list(tests), **fields)
+    return Run(side, tests=list(tests), **fields)
 
 
 def test_spread_begins_with_the_first_and_covers_all():
-    assert script.spread(range(10), 5) == [0, 2, 4, 6, 8]
-    assert script.spread(range(51), 4) == [0, 12, 25, 38]
-    assert script.spread(range(3), 1) == [0]
-    assert script.spread(range(3), 7) == [0, 1, 2]
+    assert spread(range(10), 5) == [0, 2, 4, 6, 8]
+    assert spread(range(51), 4) == [0, 12, 25, 38]
+    assert spread(range(3), 1) == [0]
+    assert spread(range(3), 7) == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
@@ -532,54 +584,66 @@ def test_as_many_tests_are_sampled_as_fit(monkeypatch, budget, fitting):
         calls.append((tests, seconds))
         return run(side, timing("a", 3.0, 1.0), collected=51, seconds=6.0)
 
-    monkeypatch.setattr(script, "run_tests", run_tests)
-    script.run_sample(None, budget, None)
+    monkeypatch.setattr(running, "run_tests", run_tests)
+    run_sample(None, budget, None)
     assert calls == fitting
 
 
 def test_whole_run_is_extrapolated_by_its_tests_alone():
-    sample = run(script.BEFORE, timing("a", 3.0, 1.0), timing("b", 5.0, 1.0), collected=10)
+    sample = run(BEFORE, timing("a", 3.0, 1.0), timing("b", 5.0, 1.0), collected=10)
     sample.seconds = 12.0  # 2 s of them for the start and the exit
     assert sample.whole_run_seconds == pytest.approx(2 + 10 * 5)
-    everything = run(script.BEFORE, timing("a", 3.0), seconds=4.0)
+    everything = run(BEFORE, timing("a", 3.0), seconds=4.0)
     assert everything.whole_run_seconds == pytest.approx(4.0)
 
 
 def test_speed_up_is_of_the_tests_that_both_ran():
-    before = run(script.BEFORE, timing("a", 2.0), timing("b", 4.0), timing("c", 6.0), collected=5)
-    after = run(
-        script.AFTER, *(timing(name, 0.1 * number) for number, name in enumerate("abcde", 1))
-    )
-    comparison = script.Comparison(before, after)
+    before = run(BEFORE, timing("a", 2.0), timing("b", 4.0), timing("c", 6.0), collected=5)
+    after = run(AFTER, *(timing(name, 0.1 * number) for number, name in enumerate("abcde", 1)))
+    comparison = Comparison(before, after)
     assert comparison.median_overheads == pytest.approx((4.0, 0.2))
     assert comparison.speed_up == pytest.approx(20.0)
 
 
 def test_skipped_tests_have_no_part_in_the_speed_up():
-    before = run(script.BEFORE, timing("a", 2.0), timing("b", 0.001, outcome="skipped"))
-    after = run(script.AFTER, timing("a", 0.5), timing("b", 0.001, outcome="skipped"))
-    assert script.Comparison(before, after).speed_up == pytest.approx(4.0)
+    before = run(BEFORE, timing("a", 2.0), timing("b", 0.001, outcome="skipped"))
+    after = run(AFTER, timing("a", 0.5), timing("b", 0.001, outcome="skipped"))
+    assert Comparison(before, after).speed_up == pytest.approx(4.0)
 
 
 def test_nothing_in_common_is_no_speed_up():
-    comparison = script.Comparison(
-        run(script.BEFORE, timing("a", 2.0)), run(script.AFTER, timing("b", 0.5))
-    )
+    comparison = Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("b", 0.5)))
     assert comparison.speed_up is None
-    assert row(script.table(comparison), "overhead per test, median") == ["-", "-", "-"]
-    ET.fromstring(script.picture(comparison))
+    assert row(as_text(table(comparison)), "overhead per test, median") == ["-", "-", "-"]
+    ET.fromstring(draw(comparison))
 
 
 def test_picture_of_odd_names_and_extreme_times():
     name = "test_one.py::test[<&\"'>]"
-    comparison = script.Comparison(
-        run(script.BEFORE, timing(name, 250.0)), run(script.AFTER, timing(name, 1e-9))
-    )
-    svg = ET.fromstring(script.picture(comparison))
-    bars = [rect for rect in svg.iter() if rect.get("class") == "bar"]
-    assert bars[0][0].text.startswith(name)
-    assert all(1 <= float(bar.get("height")) <= script.HEIGHT for bar in bars)
+    comparison = Comparison(run(BEFORE, timing(name, 250.0)), run(AFTER, timing(name, 1e-9)))
+    svg = ET.fromstring(draw(comparison))
+    bars = bars_of(svg)
+    assert bars[0][0].startswith(name)
+    assert len(bars) == 2
+    assert all(1 <= height <= float(svg.get("height")) for _, height in bars)
     assert "1000 s" in " ".join(svg.itertext())
+
+
+def test_picture_of_the_same_figures_is_the_same():
+    comparison = Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("a", 0.5)))
+    assert draw(comparison) == draw(comparison)
+
+
+def test_without_what_draws_a_picture_nothing_is_run(repo):
+    without = (
+        f"import sys; sys.modules['matplotlib'] = None; sys.path.insert(0, {str(SCRIPT.parent)!r})"
+    )
+    code = f"{without}; from speedup.command import main; sys.exit(main())"
+    words = ["--repo", repo.folder, "--picture", repo.folder / "picture.svg"]
+    command = [sys.executable, "-c", code, *words]
+    result = subprocess.run(command, env=repo.env, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2, result.stdout + result.stderr
+    assert result.stderr.startswith("verify_speedup: --picture needs matplotlib")
 
 
 @pytest.mark.parametrize(
@@ -597,7 +661,7 @@ def test_picture_of_odd_names_and_extreme_times():
     ],
 )
 def test_durations_are_written_as_people_do(seconds, written):
-    assert script.duration(seconds) == written
+    assert duration(seconds) == written
 
 
 @pytest.mark.parametrize(
@@ -605,23 +669,23 @@ def test_durations_are_written_as_people_do(seconds, written):
     [(None, "-"), (0.5, "0.5 x"), (9.94, "9.9 x"), (9.96, "10 x"), (1234.5, "1,234 x")],
 )
 def test_ratios_are_written_as_people_do(ratio, written):
-    assert script.factor(ratio) == written
+    assert factor(ratio) == written
 
 
 def test_command_line_leaves_pytest_what_follows_two_dashes():
-    options = script.parse(["a.py", "--full", "b.py", "--", "-k", "x", "--", "c.py"])
+    options = parse(["a.py", "--full", "b.py", "--", "-k", "x", "--", "c.py"])
     assert options.tests == ["a.py", "b.py"]
     assert options.full
     assert options.pytest_args == ["-k", "x", "--", "c.py"]
 
 
 def test_this_repository_is_timed_by_its_own_slow_suite(tmp_path):
-    assert script.suite_of(script.parse([])).tests == ["tests/test_detect.py"]
-    assert script.suite_of(script.parse(["--repo", str(tmp_path)])).tests == []
+    assert suite_of(parse([])).tests == ["tests/test_detect.py"]
+    assert suite_of(parse(["--repo", str(tmp_path)])).tests == []
 
 
 def test_a_relative_python_is_found_from_where_the_script_is_started(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     python = Repo(tmp_path).write("bin/python", "#!/bin/sh\n")
     python.chmod(0o755)
-    assert script.suite_of(script.parse(["--python", "bin/python"])).python == str(python)
+    assert suite_of(parse(["--python", "bin/python"])).python == str(python)

@@ -1,0 +1,1 @@
+"""What the modules cost, each against a floor measured in the same run."""

@@ -1,0 +1,1 @@
+"""What the commands share: how they measure, run pytest, and speak."""

@@ -1,0 +1,9 @@
+"""Where this repository has what the commands work on."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCRIPTS = ROOT / "scripts"
+TESTS = ROOT / "tests"
+SLOW_SUITE = "tests/test_detect.py"
+"""The suite that has a slow fixture and a fast one, relative to the root."""

@@ -1,0 +1,1 @@
+"""Minutes of what wears a test broker out, what it costs, and whether anything stays."""

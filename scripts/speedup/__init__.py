@@ -1,0 +1,1 @@
+"""The same tests with the original and with the fast fixture, timed side by side."""

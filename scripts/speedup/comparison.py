@@ -1,0 +1,87 @@
+"""Both sides next to each other: what became faster, and what differs."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from .run import SWITCH, Run, Timing
+from .running import PATIENCE
+
+WORTH_IT = 1.5
+"""A speed-up below this is more likely an override that did not take."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both sides, and what follows from them."""
+
+    before: Run
+    after: Run
+
+    @property
+    def pairs(self) -> list[tuple[Timing, Timing]]:
+        """The tests that both sides ran, before and after."""
+        after = {test.nodeid: test for test in self.after.tests}
+        return [(test, after[test.nodeid]) for test in self.before.tests if test.nodeid in after]
+
+    @property
+    def median_overheads(self) -> tuple[float, float] | None:
+        """Seconds before and after, of the tests that both sides ran and neither skipped."""
+        ran = [pair for pair in self.pairs if "skipped" not in (pair[0].outcome, pair[1].outcome)]
+        if not ran:
+            return None
+        before, after = zip(*ran)
+        return (
+            statistics.median(test.overhead for test in before),
+            statistics.median(test.overhead for test in after),
+        )
+
+    @property
+    def speed_up(self) -> float | None:
+        """How many times smaller the median overhead has become."""
+        medians = self.median_overheads
+        return medians[0] / medians[1] if medians else None
+
+    @property
+    def whole_run_speed_up(self) -> float:
+        """How many times shorter the whole run has become."""
+        return self.before.whole_run_seconds / self.after.whole_run_seconds
+
+    def problems(self) -> list[str]:
+        """Say what failed on either side, and what differs between them."""
+        lines = [*self.before.problems(), *self.after.problems()]
+        lines += [
+            f"differs: {before.nodeid}: {before.outcome} before, {after.outcome} after"
+            for before, after in self.pairs
+            if before.outcome != after.outcome
+        ]
+        if self.before.collected != self.after.collected:
+            lines.append(
+                f"differs: {self.before.collected} tests were collected before, "
+                f"{self.after.collected} after"
+            )
+        common = {test.nodeid for test, _ in self.pairs}
+        lines += [
+            f"differs: {test.nodeid}: not run after"
+            for test in self.before.tests
+            if test.nodeid not in common
+        ]
+        return lines
+
+    def remarks(self) -> list[str]:
+        """Say what a reader of the figures has to know."""
+        lines = [
+            f"{run.side.name}: pytest was ended by force {run.cut_off}, {PATIENCE:g} s late"
+            for run in (self.before, self.after)
+            if run.cut_off
+        ]
+        if self.speed_up is not None and self.speed_up < WORTH_IT:
+            lines.append(
+                "Both sides take about as long: was any fixture replaced? The after side runs "
+                f"without {SWITCH}=original in its environment, the before side with it."
+            )
+        lines += [
+            line for line in self.after.output.splitlines() if "nothing was overridden" in line
+        ]
+        return lines
