@@ -12,17 +12,13 @@ sys.path.insert(0, str(TESTS))
 
 from helpers.processes import memory_of, processes_with, wait_until
 from helpers.raw_clients import crowd, in_another_process
-from mqtt_test_broker import (
-    FOLDER_PREFIX,
-    POLL_INTERVAL,
-    START_TIMEOUT,
-    BrokerError,
-    MQTTEndpoint,
-    TestMQTTBroker,
-    find_mosquitto,
-    mosquitto_version,
-)
-from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool, new_client
+from mqtt_test_broker import BrokerError, TestMQTTBroker
+from mqtt_testing.broker.binary import find_mosquitto, mosquitto_version
+from mqtt_testing.broker.folder import FOLDER_PREFIX
+from mqtt_testing.broker.process import POLL_INTERVAL, START_TIMEOUT
+from mqtt_testing.clients.paho_internals import new_client
+from mqtt_testing.wire.endpoint import MQTTEndpoint
+from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
 
 __all__ = [
     "FOLDER_PREFIX",
@@ -51,3 +47,5 @@ def copy_modules(folder: Path) -> None:
     """Copy what a suite needs to have brokers and clients, as its user would."""
     for module in BROKERS_AND_CLIENTS:
         shutil.copy(TESTS / module, folder)
+    kit = TESTS / "mqtt_testing"
+    shutil.copytree(kit, folder / kit.name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import shared_mqtt_pool
 from mqtt_test_broker import TestMQTTBroker
+from mqtt_testing.clients import limits
+from shared_mqtt_pool import MQTTMonitor
 
 SETTINGS = json.loads(Path("settings.json").read_text())
 THOUSANDS = SETTINGS["thousands"]
@@ -20,11 +21,11 @@ from helpers.raw_clients import flood, in_another_process
 
 PATIENCE = 600
 
-shared_mqtt_pool.HISTORY_LENGTH = THOUSANDS * 100
+limits.HISTORY_LENGTH = THOUSANDS * 100
 
 
 def test_flood(
-    mqtt_monitor: shared_mqtt_pool.MQTTMonitor, test_mqtt_broker: TestMQTTBroker
+    mqtt_monitor: MQTTMonitor, test_mqtt_broker: TestMQTTBroker
 ) -> None:
     figures: dict[str, float | None] = {"before": memory_of("self")}
     began = time.perf_counter()

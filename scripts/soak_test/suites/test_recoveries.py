@@ -55,7 +55,7 @@ class TestRecovery:
         how: Kill,
     ) -> None:
         assert mqtt_monitor.messages == []
-        assert shared_mqtt_pool.observer.know_retained() == {}
+        assert shared_mqtt_pool.watch().know_retained() == {}
         mqtt_client.publish("round/trip", str(n), qos=1)
         [message] = mqtt_monitor.wait_for("round/trip")
         assert message.payload == str(n).encode()

@@ -284,7 +284,7 @@ def drop_callbacks(client: Any, names: tuple[str, ...]) -> None:
     They may hold the last reference to an object whose ``__del__`` uses the client. So they are
     let go as this returns, where no lock of paho's is held.
     """
-    taken = [getattr(client, name) for name in names]
+    taken = [getattr(client, name, None) for name in names]  # paho 1.6 has fewer
     for name in names:
         setattr(client, name, None)
     with client._callback_mutex:
