@@ -129,18 +129,14 @@ _MADE_BY = "_made_by_of_concurrent_futures_fix"
 _patch = pytest.MonkeyPatch()
 _blocks: list[ConcurrentFuturesFix] = []  # the patch is there while there is one
 # By id: a subclass may not be hashable.
-_thread_pools: weakref.WeakValueDictionary[int, Executor] = (
-    weakref.WeakValueDictionary()
-)
+_thread_pools: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
 
 
 def _note_thread_pools() -> None:
     initialise = ThreadPoolExecutor.__init__
 
     @functools.wraps(initialise)
-    def initialise_and_note(
-        executor: ThreadPoolExecutor, *args: Any, **kwargs: Any
-    ) -> None:
+    def initialise_and_note(executor: ThreadPoolExecutor, *args: Any, **kwargs: Any) -> None:
         initialise(executor, *args, **kwargs)
         vars(executor)[_MADE_BY] = weakref.ref(threading.current_thread())
         _thread_pools[id(executor)] = executor
@@ -154,19 +150,11 @@ def _all_executors() -> list[Any]:
     for reference in thread_pools._threads_queues.keyrefs():  # type: ignore[attr-defined]
         # A worker has its executor, by a weak reference, as its first argument.
         arguments = getattr(reference(), "_args", ())
-        found += [
-            argument()
-            for argument in arguments[:1]
-            if isinstance(argument, weakref.ref)
-        ]
+        found += [argument() for argument in arguments[:1] if isinstance(argument, weakref.ref)]
     processes: Any = sys.modules.get("concurrent.futures.process")
-    managers = (
-        [ref() for ref in processes._threads_wakeups.keyrefs()] if processes else []
-    )
+    managers = [ref() for ref in processes._threads_wakeups.keyrefs()] if processes else []
     found += [manager.executor_reference() for manager in managers if manager]
-    return list(
-        {id(executor): executor for executor in found if executor is not None}.values()
-    )
+    return list({id(executor): executor for executor in found if executor is not None}.values())
 
 
 def _retire(executor: Any) -> set[threading.Thread]:
@@ -175,9 +163,7 @@ def _retire(executor: Any) -> set[threading.Thread]:
     processes = processes_of(executor)
     vars(executor)["submit"] = _refuse
     # Past an override: a subclass may know an older signature, or wait.
-    base: Any = next(
-        c for c in type(executor).__mro__ if c.__module__.startswith("concurrent.")
-    )
+    base: Any = next(c for c in type(executor).__mro__ if c.__module__.startswith("concurrent."))
     base.shutdown(executor, wait=False, cancel_futures=True)
     kill(processes)
     return threads | threads_of(executor)  # and what a last submission has started
@@ -216,9 +202,7 @@ class ConcurrentFuturesFix:
         self._executors_before: dict[int, Callable[[], Any]] = {}
 
     def __enter__(self) -> ConcurrentFuturesFix:
-        self._strangers.update(
-            set(threading.enumerate()) - {threading.current_thread()}
-        )
+        self._strangers.update(set(threading.enumerate()) - {threading.current_thread()})
         self._executors_before = {id(e): weakref.ref(e) for e in _all_executors()}
         self._begin()
         return self
@@ -238,9 +222,7 @@ class ConcurrentFuturesFix:
 
     def shut_down(self) -> list[threading.Thread]:
         """Shut down the block's executors; return their threads that still run after a moment."""
-        executors = [
-            e for e in _all_executors() if vars(e).get("submit") is not _refuse
-        ]
+        executors = [e for e in _all_executors() if vars(e).get("submit") is not _refuse]
         ours = [executor for executor in executors if self._owns(executor)]
         threads = {thread for executor in ours for thread in _retire(executor)}
         return join(threads)
@@ -307,9 +289,7 @@ def _join_non_daemons() -> None:
 def stack_of(thread: threading.Thread) -> str:
     """Return where *thread* stands, as text like a traceback's."""
     frame = sys._current_frames().get(thread.ident or 0)
-    return (
-        "".join(traceback.format_stack(frame)) if frame else "  (it has just ended)\n"
-    )
+    return "".join(traceback.format_stack(frame)) if frame else "  (it has just ended)\n"
 
 
 _SEEN_IN = "_first_seen_in_test"
