@@ -9,6 +9,8 @@ from types import FrameType, ModuleType
 
 import pytest
 
+from .pytest_internals import check_pytest
+
 
 def register(*packages: str, modules: Iterable[ModuleType] = ()) -> None:
     """Register ``plugin.py`` of each of the kit's *packages*, and *modules* that lie beside it.
@@ -20,11 +22,13 @@ def register(*packages: str, modules: Iterable[ModuleType] = ()) -> None:
     Usage: ``register("broker", "clients")``.
 
     Raises:
-        ImportError: the kit is imported under two names, so its fixtures would exist twice.
+        ImportError: the kit is imported under two names, so its fixtures would exist twice, or
+            pytest lacks something that the kit needs.
     """
     importing = _importing_frame()
     if importing is None:
         return
+    check_pytest()
     rooms = ("summary", *(f"{package}.plugin" for package in packages))
     for module in (*(import_module(f"{__package__}.{room}") for room in rooms), *modules):
         # What `-p` and `pytest_plugins` name, pytest registers itself, once it is imported.

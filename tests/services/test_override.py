@@ -298,13 +298,11 @@ class TestOverride:
         repository.run().assert_outcomes(skipped=1)
 
     def test_one_that_did_not_take_is_told(self, repository):
-        repository.write(
-            "plugin.py",
-            "import pytest\n@pytest.fixture\ndef thermostat(): return None\n",
-        )
-        repository.write("tests/test_it.py", "def test_it(thermostat): pass")
-        result = repository.run("-p", "plugin")
-        result.stdout.fnmatch_lines(["thermostat: nothing was overridden.*"])
+        wiring = WIRING + '\n    override_fixture("door_bell", fast_thermostat)\n'
+        repository.write("tests/conftest.py", wiring)
+        repository.write("tests/test_it.py", SLOW + self.TEST)
+        result = repository.run()
+        result.stdout.fnmatch_lines(["door_bell: nothing was overridden.*"])
 
     def test_something_else_than_a_fixture_is_refused(self, repository):
         repository.write(

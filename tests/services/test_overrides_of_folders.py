@@ -92,12 +92,14 @@ class TestOverridesOfFolders:
         folders.run("-W", "error").assert_outcomes(passed=3)
 
     def test_one_that_did_not_take_is_told_though_another_did(self, folders):
-        folders.write("plugin.py", "import pytest\n@pytest.fixture\ndef thermostat(): pass\n")
         for name in ("kitchen", "bath"):
             folders.write(f"tests/{name}/conftest.py", self.ASK.format(name))
-        folders.write("tests/bath/test_bath.py", "def test_it(thermostat): pass")
+        slow = "import pytest\n@pytest.fixture\ndef thermostat(): return 'slow'\n"
+        test = "def test_it(thermostat): assert thermostat == 'bath'\n"
+        folders.write("tests/bath/test_bath.py", slow + test)
         folders.write("tests/kitchen/test_kitchen.py", "def test_it(): pass")
-        result = folders.run("-p", "plugin")
+        result = folders.run()
+        result.assert_outcomes(passed=2)
         result.stdout.fnmatch_lines(["thermostat: nothing was overridden.*"])
         assert result.stdout.str().count("nothing was overridden") == 1
 

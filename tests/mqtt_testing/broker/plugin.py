@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ..pytest_internals import value_in_use
 from ..summary import add_to_summary, runs
 from ..wire.endpoint import address
 from .binary import find_mosquitto, mosquitto_version
@@ -92,10 +93,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def _session_broker_of(item: pytest.Item) -> SessionBroker | None:
     """Return what the fixture of that name, perhaps a user's own, has made for this test."""
-    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
-    definitions = known.get("session_mqtt_broker")
-    result = definitions[-1].cached_result if definitions else None
-    return result[0] if result else None
+    broker: SessionBroker | None = value_in_use("session_mqtt_broker", item)
+    return broker
 
 
 def _begin_test_with(broker: SessionBroker) -> None:

@@ -15,6 +15,7 @@ from ..broker.external import SessionBroker
 from ..broker.failures import errors_as_failures
 from ..broker.process import TestMQTTBroker
 from ..markers import LEAKS_ON_PURPOSE
+from ..pytest_internals import scope_in_use
 from ..summary import add_to_summary
 from .errors import DeadBrokerError, MQTTConnectionError
 from .monitor import MQTTMonitor
@@ -172,7 +173,6 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     """Have a test's clean broker set up first, so that it is cleaned after all other fixtures."""
     names: list[str] = getattr(item, "fixturenames", [])
     if "clean_mqtt_broker" in names:
-        definitions = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
-        wider = [n for n in names if n in definitions and definitions[n][-1].scope != "function"]
+        wider = [n for n in names if scope_in_use(n, item) != "function"]
         own = [name for name in names if name not in wider]
         names[:] = [*wider, *sorted(own, key=lambda name: name != "clean_mqtt_broker")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
@@ -46,69 +46,37 @@ def service_fixture(
         cleanup_timeout: seconds that it gets; then what it waits for is interrupted and named.
     """
 
-    def make(of_the_slow_one: Sequence[str] = ()) -> Any:
-        def fast_service(
-            request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool, **required: Any
-        ) -> Iterator[Any]:
-            for name in requires:
-                if name not in required:
-                    _request_if_defined(request, name)
-            service_class = (
-                request.getfixturevalue(service) if isinstance(service, str) else service
-            )
-            under_test = ServiceUnderTest(
-                service_class,
-                as_tuple(running),
-                as_tuple(cleanup),
-                dict(tasks or {}),
-                cleanup_timeout,
-            )
-            arguments = _constructor_arguments(request, service_class)
-            request.node.stash.setdefault(services_of_test, []).append(under_test)
-            under_test.leaks_on_purpose = leaks_on_purpose(request.node)
-            try:
-                with under_test.living(clean_mqtt_broker, arguments):
-                    yield under_test.service
-            finally:
-                under_test.service = None  # pytest keeps the test, which need not keep the service
-                for leak in under_test.leaks:
-                    title = "left behind by services (could not be ended)"
-                    add_to_summary(title, f"{request.node.nodeid}: {leak}")
+    @pytest.fixture
+    def fast_service(
+        request: pytest.FixtureRequest,
+        clean_mqtt_broker: SharedMQTTPool,
+        **of_the_slow_one: Any,  # what it needs is set up: see override.py
+    ) -> Iterator[Any]:
+        """The service, built by its own constructor; nothing of it is left behind."""
+        for name in requires:
+            if name not in of_the_slow_one:
+                _request_if_defined(request, name)
+        service_class = request.getfixturevalue(service) if isinstance(service, str) else service
+        under_test = ServiceUnderTest(
+            service_class,
+            as_tuple(running),
+            as_tuple(cleanup),
+            dict(tasks or {}),
+            cleanup_timeout,
+        )
+        arguments = _constructor_arguments(request, service_class)
+        request.node.stash.setdefault(services_of_test, []).append(under_test)
+        under_test.leaks_on_purpose = leaks_on_purpose(request.node)
+        try:
+            with under_test.living(clean_mqtt_broker, arguments):
+                yield under_test.service
+        finally:
+            under_test.service = None  # pytest keeps the test, which need not keep the service
+            for leak in under_test.leaks:
+                title = "left behind by services (could not be ended)"
+                add_to_summary(title, f"{request.node.nodeid}: {leak}")
 
-        _add_parameters(fast_service, [n for n in of_the_slow_one if _is_still_needed(n)])
-        return pytest.fixture(fast_service)
-
-    fixture = make()
-    _makers.append((fixture, make))
-    return fixture
-
-
-_makers: list[tuple[Any, Callable[[Sequence[str]], Any]]] = []
-
-
-def made_to_replace(slow: Callable[..., Any], fixture: Any) -> Any:
-    """Return *fixture* with the parameters of *slow*, whose fakes the service needs.
-
-    As parameters, since a test may parametrize one indirectly, which pytest allows only where a
-    fixture has it as a parameter.
-    """
-    for made, make in _makers:
-        if made is fixture:
-            return make(list(inspect.signature(slow).parameters))
-    return fixture
-
-
-def _is_still_needed(parameter: str) -> bool:
-    """Say whether the fast fixture needs a fixture of the slow one: a broker it does not."""
-    own = ("self", "request", "clean_mqtt_broker")
-    return parameter not in own and not any(word in parameter for word in ("broker", "mosquitto"))
-
-
-def _add_parameters(function: Any, names: Sequence[str]) -> None:
-    signature = inspect.signature(function)
-    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
-    added = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in names]
-    function.__signature__ = signature.replace(parameters=[*named, *added])
+    return fast_service
 
 
 def _request_if_defined(request: pytest.FixtureRequest, name: str) -> None:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from ..executors import futures_fix
+from .class_lookup import class_fixture
 from .errors import ServiceFixtureError
 from .fixture import service_fixture
 from .override import (
     override_fixture,
     pytest_collectstart,
-    pytest_runtest_makereport,
+    pytest_generate_tests,
+    pytest_itemcollected,
+    pytest_runtest_setup,
     pytest_sessionfinish,
 )
+from .remedies import pytest_runtest_makereport, remind_of_task
+from .wiring import pytest_addhooks, pytest_unconfigure
 
 __all__ = [
     "ServiceFixtureError",
+    "class_fixture",
     "futures_fix",
     "override_fixture",
+    "pytest_addhooks",
     "pytest_collectstart",
+    "pytest_generate_tests",
+    "pytest_itemcollected",
     "pytest_runtest_makereport",
+    "pytest_runtest_setup",
     "pytest_sessionfinish",
+    "pytest_unconfigure",
+    "remind_of_task",
     "service_fixture",
 ]

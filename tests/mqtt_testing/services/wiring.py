@@ -1,0 +1,87 @@
+"""Finds the lines that people paste into conftest.py and that cannot work in any pytest."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from traceback import walk_stack
+from types import ModuleType
+from typing import Any
+
+from ..pytest_internals import function_of, marker_of
+
+_ENOUGH = "without it the fast fixture takes the place of every fixture {}."
+
+
+def useless_lines(name: str, fast: Any) -> Iterator[str]:
+    """Say which lines were meant to replace the fixture *name* by *fast*, and do nothing."""
+    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    files = Counter(getattr(module, "__file__", None) for module in modules)
+    for module in modules:
+        fixture = vars(module).get(name)
+        if marker_of(fixture) is None:
+            continue
+        code = getattr(function_of(fixture), "__code__", None)
+        if code and any(vars(module).get(used) is fast for used in code.co_names):
+            yield (
+                f"{code.co_filename}:{code.co_firstlineno}: a fixture cannot be called like a "
+                f"function, so this {name} was not used. Delete it: {_ENOUGH.format(name)}"
+            )
+        path = module.__name__
+        if fixture is fast and "." in path and files[module.__file__] > 1:
+            yield (
+                f"conftest.py: `{path}.{name} = ...` does nothing, since pytest collects another "
+                f"module object of that file. Delete it, and `import {path}`: "
+                f"{_ENOUGH.format(name)}"
+            )
+
+
+class _TestsPackageFinder(MetaPathFinder):
+    """Explains why `import tests.test_detect` fails in a conftest.py where tests/ is no package.
+
+    It comes last in sys.meta_path, so it is asked only for what no other finder finds.
+    """
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Raise for the package `tests`, with what to write instead."""
+        line = _importing_line() if fullname == "tests" else None
+        if line is None:
+            return None
+        pytest_unconfigure()  # pytest does not call it where a conftest.py fails
+        raise ModuleNotFoundError(
+            "No module named 'tests': there is no tests/__init__.py. In conftest.py, delete "
+            f"`{line}` and what is assigned to its fixtures: {_ENOUGH.format('of that name')}",
+            name=fullname,
+        )
+
+
+def _importing_line() -> str | None:
+    """Return the line of a conftest.py that imports something now; None if none does."""
+    for frame, number in walk_stack(sys._getframe(1)):
+        file = frame.f_code.co_filename
+        if Path(file).name == "conftest.py":
+            return linecache.getline(file, number, frame.f_globals).strip()
+        if file != __file__ and not file.startswith("<frozen importlib"):
+            return None
+    return None
+
+
+_FINDER = _TestsPackageFinder()
+
+
+def pytest_addhooks() -> None:
+    """Explain imports of the package `tests` from now on; called as this plugin is registered."""
+    sys.meta_path.append(_FINDER)
+
+
+def pytest_unconfigure() -> None:
+    """Explain them no more."""
+    if _FINDER in sys.meta_path:
+        sys.meta_path.remove(_FINDER)
