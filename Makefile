@@ -6,6 +6,10 @@ PYTHON ?= python3
 # mosquitto to use, which the tests read from the environment.
 SETUP = MQTT_TEST_MOSQUITTO=$$($(PYTHON) scripts/setup) && export MQTT_TEST_MOSQUITTO
 
+# The plain modules that users copy beside the folder: formatted as without any settings.
+COPIED = $(addprefix tests/,$(addsuffix .py,mqtt_test_broker shared_mqtt_pool \
+	optimized_service_fixture concurrent_futures_fix camera_detector_optimized_fixture))
+
 .PHONY: help setup test matrix demo bench soak lint format clean
 
 help: ## list the targets
@@ -31,13 +35,15 @@ soak: ## kill, flood and crowd for minutes, and look for what stays; ARGS=--quic
 	@$(SETUP) && .venv/bin/python scripts/soak.py $(ARGS)
 
 lint: setup ## check style, format and types
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
+	.venv/bin/ruff check --config pyproject.toml
+	.venv/bin/ruff format --check --config pyproject.toml
+	.venv/bin/ruff format --check --isolated $(COPIED)
 	.venv/bin/mypy
 
 format: setup ## rewrite the code in its format, and fix what can be fixed
-	.venv/bin/ruff check --fix
-	.venv/bin/ruff format
+	.venv/bin/ruff check --config pyproject.toml --fix
+	.venv/bin/ruff format --config pyproject.toml
+	.venv/bin/ruff format --isolated $(COPIED)
 
 clean: ## remove the environment and the caches
 	rm -rf .venv .mosquitto .nox .hypothesis .mypy_cache .pytest_cache .ruff_cache

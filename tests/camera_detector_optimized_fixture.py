@@ -1,19 +1,17 @@
-"""A fast ``camera_detector`` fixture, in place of the slow one, without a change to the tests.
+"""A fast ``camera_detector`` fixture, in place of the slow one; the tests stay as they are.
 
-Needs pytest, paho-mqtt and the four modules beside it. In ``tests/conftest.py``::
+Needs pytest, paho-mqtt, and the folder ``mqtt_testing`` and ``concurrent_futures_fix.py``
+beside it. In ``tests/conftest.py``::
 
-    from camera_detector_optimized_fixture import camera_detector_fast, pytest_sessionfinish
+    from camera_detector_optimized_fixture import (  # noqa: F401
+        camera_detector_fast,
+        pytest_sessionfinish,
+    )
 
-That is all: wherever a fixture ``camera_detector`` is defined, in a test module, a class, a
-conftest.py or a plugin, ``camera_detector_fast`` takes its place. The detector is a real one on
-a real broker, but discovery and health checks run when a test says so::
-
-    def test_discovery(camera_detector):
-        camera_detector.test_run_discovery_once()
-        assert len(camera_detector.cameras) > 0
-
-With ``CAMERA_DETECTOR_FIXTURE=original`` in the environment nothing is overridden, so that the
-two can be compared on the same tree.
+That is all: wherever a fixture ``camera_detector`` is defined, ``camera_detector_fast`` takes
+its place. The detector is a real one on a real broker, but discovery and health checks run
+when a test says so: ``camera_detector.test_run_discovery_once()``. With
+``CAMERA_DETECTOR_FIXTURE=original`` in the environment nothing is overridden.
 """
 
 from __future__ import annotations
@@ -25,18 +23,18 @@ import pytest
 
 if TYPE_CHECKING or not __package__:
     from mqtt_testing.registration import register as _register
-    from mqtt_testing.services import plugin as _kit  # a folder, to be copied beside this file
+    from mqtt_testing.services import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
 else:
     from .mqtt_testing.registration import register as _register
-    from .mqtt_testing.services import plugin as _kit  # a folder, to be copied beside this file
+    from .mqtt_testing.services import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
 
 # Without the hooks, which `import *` would bring into a conftest.py that has its own.
-__all__ = [
-    "camera_detector_class",
-    "camera_detector_fast",
-    "optimize_camera_detector_fixture",
-    "ultra_fast_detector",
-]
+__all__ = ["camera_detector_class", "camera_detector_fast", "ultra_fast_detector"]
+__all__ += ["optimize_camera_detector_fixture"]
 
 camera_detector_class = _kit.class_fixture(
     "CameraDetector",
@@ -47,14 +45,8 @@ camera_detector_fast = _kit.service_fixture(
     "camera_detector_class",
     requires=("config", "network_mocks", "mock_onvif"),
     tasks={
-        "test_run_discovery_once": (
-            *("_run_full_discovery", "run_full_discovery", "_run_discovery", "run_discovery"),
-            *("_discover_cameras", "discover_cameras"),
-        ),
-        "test_run_health_check_once": (
-            *("_run_health_check", "run_health_check", "_check_camera_health", "_health_check"),
-            *("check_health", "_publish_health"),
-        ),
+        "test_run_discovery_once": ["_run_full_discovery", "run_full_discovery", "_run_discovery", "run_discovery", "_discover_cameras", "discover_cameras"],
+        "test_run_health_check_once": ["_run_health_check", "run_health_check", "_check_camera_health", "_health_check", "check_health", "_publish_health"],
     },
 )
 _kit.remind_of_task("test_run_discovery_once", of="camera_detector", result="cameras")
@@ -62,8 +54,8 @@ _kit.remind_of_task("test_run_discovery_once", of="camera_detector", result="cam
 
 @pytest.fixture
 def ultra_fast_detector() -> Any:
-    """No CameraDetector at all: for tests of what merely uses one. Override it as you need."""
-    from unittest.mock import MagicMock  # not before it is needed: it takes 30 ms
+    """No CameraDetector at all, for tests of what merely uses one; override it."""
+    from unittest.mock import MagicMock  # not before it is needed: it takes its time
 
     return MagicMock(cameras={}, mqtt_connected=True)
 
@@ -76,5 +68,7 @@ def optimize_camera_detector_fixture() -> None:
 pytest_collectstart = _kit.pytest_collectstart
 pytest_sessionfinish = _kit.pytest_sessionfinish
 
-_register("broker", "clients", "services", modules=[_kit.futures_fix, _sys.modules[__name__]])
+_register(
+    "broker", "clients", "services", modules=[_kit.futures_fix, _sys.modules[__name__]]
+)
 optimize_camera_detector_fixture()

@@ -29,10 +29,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or not __package__:
-    from mqtt_testing.broker import plugin as _kit  # a folder, to be copied beside this file
+    from mqtt_testing.broker import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
     from mqtt_testing.registration import register as _register
 else:
-    from .mqtt_testing.broker import plugin as _kit  # a folder, to be copied beside this file
+    from .mqtt_testing.broker import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
     from .mqtt_testing.registration import register as _register
 
 TestMQTTBroker = _kit.TestMQTTBroker

@@ -27,10 +27,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or not __package__:
     from mqtt_testing.registration import register as _register
-    from mqtt_testing.services import plugin as _kit  # a folder, to be copied beside this file
+    from mqtt_testing.services import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
 else:
     from .mqtt_testing.registration import register as _register
-    from .mqtt_testing.services import plugin as _kit  # a folder, to be copied beside this file
+    from .mqtt_testing.services import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
 
 service_fixture = _kit.service_fixture
 override_fixture = _kit.override_fixture

@@ -28,10 +28,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or not __package__:
-    from mqtt_testing.clients import plugin as _kit  # a folder, to be copied beside this file
+    from mqtt_testing.clients import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
     from mqtt_testing.registration import register as _register
 else:
-    from .mqtt_testing.clients import plugin as _kit  # a folder, to be copied beside this file
+    from .mqtt_testing.clients import (
+        plugin as _kit,
+    )  # a folder, to be copied beside this file
     from .mqtt_testing.registration import register as _register
 
 SharedMQTTPool = _kit.SharedMQTTPool

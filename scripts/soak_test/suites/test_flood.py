@@ -24,9 +24,7 @@ PATIENCE = 600
 limits.HISTORY_LENGTH = THOUSANDS * 100
 
 
-def test_flood(
-    mqtt_monitor: MQTTMonitor, test_mqtt_broker: TestMQTTBroker
-) -> None:
+def test_flood(mqtt_monitor: MQTTMonitor, test_mqtt_broker: TestMQTTBroker) -> None:
     figures: dict[str, float | None] = {"before": memory_of("self")}
     began = time.perf_counter()
 
