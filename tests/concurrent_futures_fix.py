@@ -6,17 +6,14 @@ Needs pytest alone. Copy the file into ``tests/``, and import the fixture in
 
     from concurrent_futures_fix import fix_concurrent_futures  # noqa: F401
 
-During the tests errors stay errors. At the end every executor of the session is shut
-down, its queue cancelled, its processes killed, and those of ``multiprocessing`` too.
-What MQTT callbacks or timers submit later is refused without noise: the future is
-cancelled, and the summary says how often and from where. So "cannot schedule new
-futures after interpreter shutdown" does not come up. Threads that would keep Python
-alive are named, with their stack, and let go.
+During the tests errors stay errors. At the end every executor is shut down, its queue
+cancelled, its processes killed, and those of ``multiprocessing`` too. What MQTT callbacks
+or timers submit later gets a cancelled future, and the summary says how often and from
+where; so "cannot schedule new futures after interpreter shutdown" does not come up.
+Threads that would keep Python alive are named, with their stack, and let go.
 
-It replaces ``ThreadPoolExecutor.__init__``, to know the executors, from the import to
-the end of the run; nothing of ``threading``, ``time``, ``signal`` or ``logging``. Only
-where a thread has to be let go on Python 3.13, ``threading._thread_shutdown`` is
-replaced as well, at the very end.
+It replaces the constructors of executors, to know them, from the import to the end of
+the run; and ``threading._thread_shutdown`` where it lets go on Python 3.13 or later.
 
 For a shorter stretch: ``with ConcurrentFuturesFix(): service = Service()``. For an
 executor of your own that outlives its users: ``SafeExecutor(max_workers=4)``.
@@ -24,8 +21,8 @@ executor of your own that outlives its users: ``SafeExecutor(max_workers=4)``.
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
+import itertools
 import logging
 import os
 import sys
@@ -36,49 +33,32 @@ import weakref
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from concurrent.futures import thread as thread_pools
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 import pytest
 
-T = TypeVar("T")
-
-GRACE = 0.2
-"""Seconds that running work gets to end by itself."""
-
+GRACE = 0.2  # seconds that running work gets to end by itself
 SHUTDOWN_MESSAGES = (
     "cannot schedule new futures after shutdown",
     "cannot schedule new futures after interpreter shutdown",
     "can't create new thread at interpreter shutdown",  # Python 3.12
 )
-
-# Tests may replace these by mocks.
-_Thread, _Timer, _monotonic = (
-    threading.Thread,
-    threading.Timer,
-    functools.partial(time.monotonic),
-)
-
-
-late_submissions: Counter[str] = Counter()
-"""How often work was refused, by what it was and where it came from."""
+late_submissions: Counter[str] = Counter()  # by what it was and where it came from
+_Thread, _Timer = threading.Thread, threading.Timer  # tests may have mocks there
+_monotonic = functools.partial(time.monotonic)
 
 
 def _refuse(fn: Callable[..., Any], /, *_args: Any, **_kwargs: Any) -> Future[Any]:
     """Return a cancelled future: what waits for it learns that nothing was done."""
+    ours = {__file__, sys.modules[Future.__module__].__file__, functools.__file__}
+    lines = ((frame.f_code.co_filename, n) for frame, n in traceback.walk_stack(None))
+    caller = next((f"{file}:{n}" for file, n in lines if file not in ours), "unknown")
     name = getattr(fn, "__qualname__", None) or repr(fn)
-    late_submissions[f"{name}, submitted at {_caller()}"] += 1
+    late_submissions[f"{name}, submitted at {caller}"] += 1
     future: Future[Any] = Future()
     future.cancel()
     future.set_running_or_notify_cancel()
     return future
-
-
-def _caller() -> str:
-    """Name the innermost line outside this file and the standard library's executors."""
-    ours = {__file__, concurrent.futures._base.__file__, functools.__file__}
-    lines = ((frame.f_code.co_filename, n) for frame, n in traceback.walk_stack(None))
-    return next((f"{file}:{n}" for file, n in lines if file not in ours), "unknown")
 
 
 class SafeExecutor(Executor):
@@ -87,18 +67,10 @@ class SafeExecutor(Executor):
     Usage: ``SafeExecutor(max_workers=4)``, ``SafeExecutor(ProcessPoolExecutor, 2)``, or
     around an executor that exists, ``SafeExecutor(executor)``. Errors other than a
     shutdown's are raised as always.
-
-    Args:
-        executor: an executor, or the class of one; a thread pool if it is left out.
-        *args: for the class.
-        **kwargs: for the class.
     """
 
     def __init__(
-        self,
-        executor: Executor | type[Executor] = ThreadPoolExecutor,
-        *args: Any,
-        **kwargs: Any,
+        self, executor: Any = ThreadPoolExecutor, *args: Any, **kwargs: Any
     ) -> None:
         if isinstance(executor, type) and issubclass(executor, Executor):
             executor = executor(*args, **kwargs)
@@ -109,12 +81,12 @@ class SafeExecutor(Executor):
                 f"SafeExecutor wraps an executor or the class of one, not {executor!r}; "
                 "for a thread pool of a given size write SafeExecutor(max_workers=4)"
             )
-        self._executor = executor
+        self._executor: Executor = executor
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Submit as always; return a cancelled future where the executor or Python is ending."""
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kw: Any) -> Future[Any]:
+        """Submit as always, or return a cancelled future at the end of it all."""
         try:
-            return self._executor.submit(fn, *args, **kwargs)
+            return self._executor.submit(fn, *args, **kw)
         except RuntimeError as error:
             if str(error) not in SHUTDOWN_MESSAGES:
                 raise
@@ -125,19 +97,19 @@ class SafeExecutor(Executor):
         self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
 
-_MADE_BY = "_made_by_of_concurrent_futures_fix"
-_patch = pytest.MonkeyPatch()
+_MADE, _LET_GO, _SEEN_IN = "_made_in_tests", "_let_go_in_tests", "_seen_in_tests"
+_numbers = itertools.count()
 _blocks: list[ConcurrentFuturesFix] = []  # the patch is there while there is one
+_patch = pytest.MonkeyPatch()
 # By id: a subclass may not be hashable.
 _made: weakref.WeakValueDictionary[int, Executor] = weakref.WeakValueDictionary()
 
 
-def _note_executors() -> None:
-    """Note executors as they are made; those of processes once they are imported."""
-    processes: Any = sys.modules.get("concurrent.futures.process")
-    classes = (ThreadPoolExecutor, getattr(processes, "ProcessPoolExecutor", None))
-    for cls in filter(None, classes):
-        if not hasattr(cls.__init__, _MADE_BY):
+def _note_new_executors() -> None:
+    """Note executors as they are made; those with processes once they are imported."""
+    processes = sys.modules.get("concurrent.futures.process")
+    for cls in (ThreadPoolExecutor, getattr(processes, "ProcessPoolExecutor", None)):
+        if cls is not None and not hasattr(cls.__init__, _MADE):
             _patch.setattr(cls, "__init__", _noting(cls.__init__))
 
 
@@ -145,44 +117,38 @@ def _noting(initialise: Any) -> Any:
     @functools.wraps(initialise)
     def initialise_and_note(executor: Any, *args: Any, **kwargs: Any) -> None:
         initialise(executor, *args, **kwargs)
-        vars(executor)[_MADE_BY] = weakref.ref(threading.current_thread())
+        vars(executor)[_MADE] = next(_numbers), weakref.ref(threading.current_thread())
         _made[id(executor)] = executor
 
-    setattr(initialise_and_note, _MADE_BY, None)
+    setattr(initialise_and_note, _MADE, None)
     return initialise_and_note
 
 
-def _all_executors() -> list[Any]:
-    """Return the executors that were noted, and all that have a worker."""
+def _threads_at_exit() -> Iterator[Any]:
+    """Give what Python's executors join at its exit, by thread."""
+    yield vars(sys.modules["concurrent.futures.thread"])["_threads_queues"]
+    if "concurrent.futures.process" in sys.modules:
+        yield vars(sys.modules["concurrent.futures.process"])["_threads_wakeups"]
+
+
+def all_executors() -> list[Any]:
+    """Return the executors that were noted, and all others that have a thread."""
     found: list[Any] = list(_made.values())
-    for reference in thread_pools._threads_queues.keyrefs():  # type: ignore[attr-defined]
+    for thread in [ref() for known in _threads_at_exit() for ref in known.keyrefs()]:
         # A worker has its executor, by a weak reference, as its first argument.
-        arguments = getattr(reference(), "_args", ())
-        found += [
-            argument()
-            for argument in arguments[:1]
-            if isinstance(argument, weakref.ref)
-        ]
-    processes: Any = sys.modules.get("concurrent.futures.process")
-    managers = (
-        [ref() for ref in processes._threads_wakeups.keyrefs()] if processes else []
-    )
-    found += [manager.executor_reference() for manager in managers if manager]
-    return list(
-        {id(executor): executor for executor in found if executor is not None}.values()
-    )
+        first = next(iter(getattr(thread, "_args", ())), lambda: None)
+        found.append(getattr(thread, "executor_reference", first)())
+    return list({id(e): e for e in found if isinstance(e, Executor)}.values())
 
 
 def _retire(executor: Any) -> set[threading.Thread]:
-    """Shut *executor* down for good and return its threads, which may take a moment to end."""
-    threads = threads_of(executor)
-    processes = processes_of(executor)
+    """Shut *executor* down for good; return its threads, which may not have ended."""
+    threads, processes = threads_of(executor), processes_of(executor)
     vars(executor)["submit"] = _refuse
     # Past an override: a subclass may know an older signature, or wait.
-    base: Any = next(
-        c for c in type(executor).__mro__ if c.__module__.startswith("concurrent.")
-    )
-    base.shutdown(executor, wait=False, cancel_futures=True)
+    classes: Any = type(executor).__mro__
+    own = next(cls for cls in classes if cls.__module__.startswith("concurrent."))
+    own.shutdown(executor, wait=False, cancel_futures=True)
     kill(processes)
     return threads | threads_of(executor)  # and what a last submission has started
 
@@ -208,7 +174,7 @@ def kill(processes: Collection[Any]) -> None:
 
 
 class ConcurrentFuturesFix:
-    """Ends the executors, and kills the processes, that a ``with`` block makes and leaves.
+    """Ends the executors that a ``with`` block makes, and what they run.
 
     Usage: ``with ConcurrentFuturesFix(): service = Service()``. Afterwards ``stuck``
     lists, as text, the workers that would not end: they run on and do not keep Python
@@ -218,20 +184,15 @@ class ConcurrentFuturesFix:
     def __init__(self) -> None:
         self.stuck: list[str] = []
         self._strangers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
-        self._older: weakref.WeakValueDictionary[int, Executor]
-        self._older = weakref.WeakValueDictionary()
+        self._first_number = -2
 
     def __enter__(self) -> ConcurrentFuturesFix:
-        self._strangers.update(
-            set(threading.enumerate()) - {threading.current_thread()}
-        )
-        self._older.update(_made)
-        self._begin()
-        return self
-
-    def _begin(self) -> None:
-        _note_executors()
+        self._strangers.update(threading.enumerate())
+        self._strangers.discard(threading.current_thread())
+        self._first_number = next(_numbers)
+        _note_new_executors()
         _blocks.append(self)
+        return self
 
     def __exit__(self, *_exc_info: object) -> None:
         try:
@@ -242,113 +203,85 @@ class ConcurrentFuturesFix:
                 _patch.undo()
 
     def shut_down(self) -> list[threading.Thread]:
-        """Shut down the block's executors; return their threads that still run after a moment."""
-        executors = [
-            e for e in _all_executors() if vars(e).get("submit") is not _refuse
-        ]
-        ours = [executor for executor in executors if self._owns(executor)]
-        threads = {thread for executor in ours for thread in _retire(executor)}
-        return join(threads)
-
-    def of_others(self) -> list[Any]:
-        """Return the executors that are none of the block's."""
-        return [executor for executor in _all_executors() if not self._owns(executor)]
+        """Shut down the block's executors; return the threads that go on."""
+        ours = [e for e in all_executors() if self.owns(e)]
+        new = [executor for executor in ours if vars(executor).get("submit") != _refuse]
+        return join({thread for executor in new for thread in _retire(executor)})
 
     def give_up(self, threads: Iterable[threading.Thread], after: str) -> None:
         """Let go of *threads* that do not end, and name them in ``stuck``, once."""
-        for thread in threads:
-            if let_go(thread):
-                self.stuck.append(_describe_stuck(thread, after))
+        self.stuck += [_describe(thread, after) for thread in threads if let_go(thread)]
 
-    def _owns(self, executor: Any) -> bool:
-        made_by = vars(executor).get(_MADE_BY)
-        is_older = made_by is None or id(executor) in self._older
-        return not is_older and made_by() not in self._strangers
+    def owns(self, executor: Any) -> bool:
+        """Return whether an executor was made in the block, and by none of its strangers."""
+        number, made_by = vars(executor).get(_MADE, (-1, lambda: None))
+        return number > self._first_number and made_by() not in self._strangers
 
 
 def join(threads: Iterable[threading.Thread]) -> list[threading.Thread]:
-    """Wait a moment for *threads*, the same for all of them; return those that still run."""
+    """Wait a moment for all of *threads*; return those that still run."""
     deadline = _monotonic() + GRACE
-    others = [thread for thread in threads if thread is not threading.current_thread()]
+    others: list[Any] = [t for t in threads if t is not threading.current_thread()]
     for thread in others:
-        if thread._started.wait(max(0.0, deadline - _monotonic())):  # type: ignore[attr-defined]
+        if thread._started.wait(max(0.0, deadline - _monotonic())):
             # Past an override, which may wait for something else.
             _Thread.join(thread, max(0.0, deadline - _monotonic()))
     return [thread for thread in others if thread.is_alive()]
 
 
-def let_go(thread: threading.Thread) -> bool:
-    """Keep Python, and what is registered for its exit, from joining *thread*.
-
-    Returns whether that is news.
-    """
-    if vars(thread).get("join") is _return_at_once:
+def let_go(thread: Any) -> bool:
+    """Keep Python from joining *thread* at its exit; return whether that is news."""
+    if _LET_GO in vars(thread):
         return False
-    thread.join = _return_at_once  # type: ignore[method-assign]
-    thread_pools._threads_queues.pop(thread, None)  # type: ignore[attr-defined]
-    processes: Any = sys.modules.get("concurrent.futures.process")
-    if processes:
-        processes._threads_wakeups.pop(thread, None)
+    vars(thread).update({_LET_GO: True, "join": lambda *_args, **_kw: None})
+    for threads in _threads_at_exit():
+        threads.pop(thread, None)
     if not thread.daemon:
-        thread._daemonic = True  # type: ignore[attr-defined]
+        thread._daemonic = True
         if hasattr(threading, "_shutdown_locks"):
-            lock = thread._tstate_lock  # type: ignore[attr-defined]
-            threading._shutdown_locks.discard(lock)
+            vars(threading)["_shutdown_locks"].discard(thread._tstate_lock)
         else:  # since Python 3.13, which has a list of its own
-            threading._thread_shutdown = _join_non_daemons  # type: ignore[attr-defined]
+            vars(threading)["_thread_shutdown"] = _join_non_daemons
     return True
 
 
-def _return_at_once(timeout: float | None = None) -> None:
-    pass
-
-
 def _join_non_daemons() -> None:
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.main_thread():
+    for thread in set(threading.enumerate()) - {threading.main_thread()}:
+        if not thread.daemon:
             thread.join()
 
 
 def stack_of(thread: threading.Thread) -> str:
     """Return where *thread* stands, as text like a traceback's."""
     frame = sys._current_frames().get(thread.ident or 0)
+    return "".join(traceback.format_stack(frame)) if frame else "  (it has ended)\n"
+
+
+def _describe(thread: threading.Thread, after: str) -> str:
+    origin = vars(thread).get(_SEEN_IN) or os.environ.get("PYTEST_CURRENT_TEST")
     return (
-        "".join(traceback.format_stack(frame)) if frame else "  (it has just ended)\n"
-    )
-
-
-_SEEN_IN = "_first_seen_in_test"
-
-
-def _describe_stuck(thread: threading.Thread, after: str) -> str:
-    current = os.environ.get("PYTEST_CURRENT_TEST", "no test (").rpartition(" (")[0]
-    return (
-        f"{thread.name} runs on after {after}; it was started in "
-        f"{vars(thread).get(_SEEN_IN, current)}. Have what it waits for time out, or end "
-        f"with the service. It stands in:\n{stack_of(thread)}"
+        f"{thread.name} runs on after {after}; it was started in {origin}. Have what it "
+        f"waits for time out, or end with the service. It stands in:\n{stack_of(thread)}"
     )
 
 
 class _WholeRun(ConcurrentFuturesFix):
     """A plugin that sees to it that pytest's process ends, and says what would not."""
 
-    NAME = "concurrent-futures-fix"
-    STUCK = "threads that would not end"
+    NAME, STUCK = "concurrent-futures-fix", "threads that would not end"
     NO_TEST = "no test"
 
     def __init__(self, threads_of_others: Iterable[threading.Thread]) -> None:
         super().__init__()
         self._not_ours = {threading.main_thread(), *threads_of_others}
         self._left: list[threading.Thread] = []
-        self._of_xdist: dict[str, list[str]] = {}  # whose workers have no terminal
-        self._begin()  # without __enter__: what was there before is ended, too
+        self._of_xdist: list[Any] = []  # whose workers have no terminal
+        _note_new_executors()  # without __enter__: what was there before is ended, too
+        _blocks.append(self)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> None:
         self._note_new_threads(self.NO_TEST)
-
-    def _owns(self, _executor: Any) -> bool:
-        return True
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: object) -> None:
@@ -361,10 +294,9 @@ class _WholeRun(ConcurrentFuturesFix):
         for thread in threading.enumerate():
             vars(thread).setdefault(_SEEN_IN, where)
 
-    # pytest is about to close the streams that it has captured.
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        self._silence()
+        self._silence()  # pytest is about to close the streams that it has captured
 
     pytest_internalerror = pytest_keyboard_interrupt
 
@@ -378,20 +310,22 @@ class _WholeRun(ConcurrentFuturesFix):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        sections = getattr(node, "workeroutput", {}).get(self.NAME, {})
-        for title, lines in sections.items():
-            self._of_xdist.setdefault(title, []).extend(lines)
+        self._of_xdist.append(getattr(node, "workeroutput", {}).get(self.NAME, {}))
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        _print_sections(terminalreporter, self._sections())
-        _print_sections(terminalreporter, self._of_xdist)
+        for sections in (self._sections(), *self._of_xdist):
+            self._print(terminalreporter, sections)
+
+    @staticmethod
+    def _print(terminalreporter: Any, sections: dict[str, list[str]]) -> None:
+        for title, lines in sections.items():
+            if lines and terminalreporter:
+                terminalreporter.section(title)
+                terminalreporter.write("\n".join([*lines, ""]))
 
     def _sections(self) -> dict[str, list[str]]:
-        late = "late submissions to executors (refused)"
-        return {
-            late: [f"{n} x {origin}" for origin, n in late_submissions.most_common()],
-            self.STUCK: self.stuck,
-        }
+        late = [f"{n} x {origin}" for origin, n in late_submissions.most_common()]
+        return {"late submissions to executors (refused)": late, self.STUCK: self.stuck}
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self, config: pytest.Config) -> None:
@@ -399,65 +333,41 @@ class _WholeRun(ConcurrentFuturesFix):
         self.__exit__()
         self._end_threads(self._left)  # plugins have had the time to end their own
         terminalreporter = config.pluginmanager.get_plugin("terminalreporter")
-        if terminalreporter is not None:
-            _print_sections(terminalreporter, {self.STUCK: self.stuck[told:]})
+        self._print(terminalreporter, {self.STUCK: self.stuck[told:]})
         self._silence()
 
     def _end_tests(self) -> None:
         self._silence()
-        _kill_children()  # before threads that wait for one
-        self.give_up(self.shut_down(), "its executor was shut down")
-        self._end_threads(
-            thread
-            for thread in threading.enumerate()
-            if vars(thread).get(_SEEN_IN) != self.NO_TEST
-        )
+        threads = threading.enumerate()
+        new = [t for t in threads if vars(t).get(_SEEN_IN) != self.NO_TEST]
+        self._end_threads(new, self.shut_down())
 
-    def _end_threads(self, threads: Iterable[threading.Thread]) -> None:
+    def _end_threads(self, threads: Iterable[Any], workers: Iterable[Any] = ()) -> None:
         """Cancel timers, and let go of all that go on; name those that keep Python."""
+        multiprocessing: Any = sys.modules.get("multiprocessing")
+        children = multiprocessing.active_children() if multiprocessing else ()
+        # Pools end by themselves, but not without their workers.
+        kill([child for child in children if "PoolWorker" not in child.name])
+        self.give_up(join(workers), "its executor was shut down")
         ours = [thread for thread in threads if thread not in self._not_ours]
         for thread in ours:
             if isinstance(thread, _Timer):
                 thread.cancel()
-        _kill_children()
         self.give_up(join(t for t in ours if not t.daemon), "the last test")
         for thread in ours:
             let_go(thread)
 
     def _silence(self) -> None:
         """Drop what threads log or raise from here on, which would only be noise."""
-        others = set(threading.enumerate()) - self._not_ours
+        others: set[Any] = set(threading.enumerate()) - self._not_ours
         for thread in others:
-            thread._invoke_excepthook = _ignore  # type: ignore[attr-defined]
-        handlers = logging._handlerList if others else []  # type: ignore[attr-defined]
-        for handler in [reference() for reference in handlers]:
+            thread._invoke_excepthook = lambda *_: None
+        references: Any = vars(logging)["_handlerList"] if others else ()
+        for handler in [reference() for reference in references]:
             kind = type(getattr(handler, "stream", None)).__module__
             if handler is logging.lastResort or kind.startswith("_pytest."):
-                handler.addFilter(_is_of_main_thread)
-                handler.handleError = _ignore  # of what is just being written
-
-
-def _is_of_main_thread(record: logging.LogRecord) -> bool:
-    return record.thread == threading.main_thread().ident
-
-
-def _kill_children() -> None:
-    """Kill the processes of ``multiprocessing``, but for pools, which end by themselves."""
-    multiprocessing: Any = sys.modules.get("multiprocessing")
-    children = multiprocessing.active_children() if multiprocessing else ()
-    kill([child for child in children if "PoolWorker" not in child.name])
-
-
-def _ignore(*_args: Any) -> None:
-    pass
-
-
-def _print_sections(terminalreporter: Any, sections: dict[str, list[str]]) -> None:
-    for title, lines in sections.items():
-        if lines:
-            terminalreporter.section(title)
-            for line in lines:
-                terminalreporter.line(line)
+                handler.addFilter(lambda r: r.thread == threading.main_thread().ident)
+                handler.handleError = lambda _: None  # of what is just being written
 
 
 def _join_pytest() -> None:
@@ -474,20 +384,16 @@ def _join_pytest() -> None:
             _register(manager, () if by_command else threading.enumerate())
 
 
-def _register(
-    manager: pytest.PytestPluginManager, threads_of_others: Iterable[threading.Thread]
-) -> None:
+def _register(manager: Any, threads_of_others: Iterable[threading.Thread]) -> _WholeRun:
     if not manager.has_plugin(_WholeRun.NAME):
         manager.register(_WholeRun(threads_of_others), _WholeRun.NAME)
+    return manager.get_plugin(_WholeRun.NAME)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def fix_concurrent_futures(pytestconfig: pytest.Config) -> ConcurrentFuturesFix:
     """Applies the fix to the whole session; import it in conftest.py, no more."""
-    manager = pytestconfig.pluginmanager
-    _register(manager, threading.enumerate())  # where a test module has imported this
-    whole_run: Any = manager.get_plugin(_WholeRun.NAME)
-    return whole_run  # type: ignore[no-any-return]
+    return _register(pytestconfig.pluginmanager, threading.enumerate())
 
 
 _join_pytest()

@@ -75,11 +75,15 @@ class Leftovers:
             end_threads(threads, at_once=True, wake=self._kill_processes)
 
     def _threads(self) -> set[threading.Thread]:
-        of_others = {t for e in self._fix.of_others() for t in futures_fix.threads_of(e)}
+        of_others = {t for e in self._executors_of_others() for t in futures_fix.threads_of(e)}
         return set(self.watch.alive) - of_others - {self._pool.network_loop}
 
+    def _executors_of_others(self) -> list[Any]:
+        return [e for e in futures_fix.all_executors() if not self._fix.owns(e)]
+
     def _kill_processes(self) -> None:
-        of_others = {p for e in self._fix.of_others() for p in futures_fix.processes_of(e)}
+        others = self._executors_of_others()
+        of_others = {p for e in others for p in futures_fix.processes_of(e)}
         mine = _child_processes() - self._processes_before - of_others
         futures_fix.kill([process for process in mine if "PoolWorker" not in process.name])
 
