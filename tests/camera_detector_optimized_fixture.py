@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: MIT
 """A fast ``camera_detector`` fixture, in place of the slow one; the tests stay as they are.
 
 Needs pytest, paho-mqtt, and the folder ``mqtt_testing`` and ``concurrent_futures_fix.py``
@@ -23,14 +24,10 @@ import pytest
 
 if TYPE_CHECKING or not __package__:
     from mqtt_testing.registration import register as _register
-    from mqtt_testing.services import (
-        plugin as _kit,
-    )  # a folder, to be copied beside this file
+    from mqtt_testing.services import plugin as _kit  # copy the folder, too
 else:
     from .mqtt_testing.registration import register as _register
-    from .mqtt_testing.services import (
-        plugin as _kit,
-    )  # a folder, to be copied beside this file
+    from .mqtt_testing.services import plugin as _kit  # copy the folder, too
 
 # Without the hooks, which `import *` would bring into a conftest.py that has its own.
 __all__ = ["camera_detector_class", "camera_detector_fast", "ultra_fast_detector"]

@@ -1,24 +1,23 @@
-"""A fast fixture for any service that talks MQTT, and its override in place of a slow one.
+# SPDX-License-Identifier: MIT
+"""A fast fixture for any service that talks MQTT, in place of a slow one.
 
-Needs pytest, paho-mqtt and, beside it, ``mqtt_test_broker.py``, ``shared_mqtt_pool.py`` and
-``concurrent_futures_fix.py``. In ``tests/conftest.py``::
+Needs pytest, paho-mqtt, mosquitto, and, beside this file, the folder ``mqtt_testing``
+and ``concurrent_futures_fix.py``. In ``tests/conftest.py``::
 
     from optimized_service_fixture import override_fixture, service_fixture
     from thermostat.service import Thermostat
 
     fast_thermostat = service_fixture(
-        Thermostat,
-        tasks={"run_poll_once": "_poll_sensors"},
-        cleanup="shutdown",
+        Thermostat, tasks={"run_poll_once": "_poll_sensors"}, cleanup="shutdown"
     )
     override_fixture("thermostat", fast_thermostat)
 
-The service is built for real, by its own constructor, and speaks over real MQTT connections to
-the session's broker. Its background threads and timers do not start; a test runs a task when it
-wants it run (``thermostat.run_poll_once()``), or has them all started
-(``thermostat.test_enable_background_tasks()``). After the test the service is cleaned up, and
-what it leaves behind is ended: threads, timers, executors, processes, MQTT clients, retained
-messages. A test that needs what it leaves running says ``@pytest.mark.leaks_on_purpose``.
+The service is built for real, by its own constructor, and speaks over real connections
+to the session's broker. Its background threads and timers do not start; a test runs a
+task when it wants it run (``thermostat.run_poll_once()``), or has them all started
+(``thermostat.test_enable_background_tasks()``). After the test the service is cleaned
+up, and what it leaves behind is ended: threads, timers, executors, processes, clients,
+retained messages; but not after a test marked ``@pytest.mark.leaks_on_purpose``.
 """
 
 from __future__ import annotations
@@ -27,14 +26,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or not __package__:
     from mqtt_testing.registration import register as _register
-    from mqtt_testing.services import (
-        plugin as _kit,
-    )  # a folder, to be copied beside this file
+    from mqtt_testing.services import plugin as _kit  # copy the folder, too
 else:
     from .mqtt_testing.registration import register as _register
-    from .mqtt_testing.services import (
-        plugin as _kit,
-    )  # a folder, to be copied beside this file
+    from .mqtt_testing.services import plugin as _kit  # copy the folder, too
 
 service_fixture = _kit.service_fixture
 override_fixture = _kit.override_fixture

@@ -1,26 +1,27 @@
-"""MQTT clients on loan, a monitor of everything that is published, and a clean broker a test.
+# SPDX-License-Identifier: MIT
+"""MQTT clients on loan, a monitor of all that is published, a clean broker a test.
 
-Needs pytest, paho-mqtt and ``mqtt_test_broker.py`` beside it. Copy both into ``tests/`` and
-import the fixtures in ``tests/conftest.py``::
+Needs pytest, paho-mqtt, mosquitto, and the folder ``mqtt_testing`` beside this file. In
+``tests/conftest.py``::
 
-    from shared_mqtt_pool import mqtt_client, mqtt_client_factory, mqtt_monitor, shared_mqtt_pool
+    from shared_mqtt_pool import mqtt_client, mqtt_monitor  # noqa: F401
 
-and use them::
+and in a test::
 
     def test_status(mqtt_client, mqtt_monitor):
         mqtt_client.publish("device/status", "on", retain=True)
         [message] = mqtt_monitor.wait_for("device/status")
         assert message.payload == b"on" and message.retain
 
-One connection is shared by the whole session: it watches everything that is published, knows
-the retained messages, and provides the barriers that replace every ``sleep``. A client on loan
-is a real paho client on a connection of its own, since that costs 0.6 ms and behaves, in every
-respect, as one does. The pool connects it to the test broker, whatever address it is given,
-and when the loan ends, it undoes what the client did: callbacks, subscriptions, session, will.
+One connection is shared by the whole session: it watches everything that is published,
+knows the retained messages, and provides the barriers that replace every ``sleep``. A
+client on loan is a real paho client on a connection of its own. The pool connects it to
+the test broker, whatever address it is given, and when the loan ends, it undoes what the
+client did: callbacks, subscriptions, session, will.
 
-For suites that make their clients in ``unittest`` classes or module-level helpers, import
-``prompt_mqtt_clients`` and ``redirected_mqtt_clients`` and name them in an autouse fixture or
-``pytestmark``: they act on every paho client of the process.
+Suites that make their clients in ``unittest`` classes or helpers name the fixtures
+``prompt_mqtt_clients`` and ``redirected_mqtt_clients`` in an autouse fixture: these act
+on every paho client of the process.
 """
 
 from __future__ import annotations
@@ -28,14 +29,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or not __package__:
-    from mqtt_testing.clients import (
-        plugin as _kit,
-    )  # a folder, to be copied beside this file
+    from mqtt_testing.clients import plugin as _kit  # copy the folder, too
     from mqtt_testing.registration import register as _register
 else:
-    from .mqtt_testing.clients import (
-        plugin as _kit,
-    )  # a folder, to be copied beside this file
+    from .mqtt_testing.clients import plugin as _kit  # copy the folder, too
     from .mqtt_testing.registration import register as _register
 
 SharedMQTTPool = _kit.SharedMQTTPool

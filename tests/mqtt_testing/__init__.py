@@ -1,6 +1,67 @@
+# SPDX-License-Identifier: MIT
 """The vendored folder of the MQTT test modules: copy it, with the doors that are wanted.
 
 The doors are the plain modules beside it, such as ``mqtt_test_broker.py``: import from those.
+Source: the repository whose ``tests/`` this was copied from; licence: MIT, the project's
+contributors. ``REPLACED`` lists everything that is replaced in a running process.
 """
 
+from __future__ import annotations
+
+from typing import NamedTuple
+
 __version__ = "2.0.0"
+
+
+class Replacement(NamedTuple):
+    """Something of the process that is replaced for a while."""
+
+    names: str
+    by: str
+    when: str
+    instead: str
+    """How to do without."""
+
+
+_SERVICE = "while a service of service_fixture lives"
+_CLIENTS = "while the session has a pool, prompt or redirected clients"
+_OWN_FIXTURE = "a fixture of your own in the place of service_fixture"
+_OWN_CLIENT = "your own client, without fixtures of shared_mqtt_pool"
+
+REPLACED = (
+    Replacement(
+        "concurrent.futures.thread.ThreadPoolExecutor.__init__ "
+        "concurrent.futures.process.ProcessPoolExecutor.__init__",
+        "concurrent_futures_fix.py",
+        "from the import in conftest.py to the end of the run",
+        "leave out concurrent_futures_fix and the fixtures of services",
+    ),
+    Replacement(
+        "threading._thread_shutdown",
+        "concurrent_futures_fix.py",
+        "on Python 3.13 and later, once a thread had to be let go that would keep Python alive",
+        "end the threads that the report names",
+    ),
+    Replacement("threading.Thread.start time.sleep", "threads.py", _SERVICE, _OWN_FIXTURE),
+    Replacement("subprocess.Popen.__init__", "services/programs.py", _SERVICE, _OWN_FIXTURE),
+    Replacement(
+        "paho.mqtt.client.Client.__init__ paho.mqtt.client.Client.reconnect "
+        "paho.mqtt.client.Client.loop paho.mqtt.client.Client.loop_forever "
+        "paho.mqtt.client.Client.loop_stop paho.mqtt.client.Client.publish "
+        "paho.mqtt.client.Client._handle_connack "
+        "paho.mqtt.client.time paho.mqtt.client._socketpair_compat",
+        "clients/listeners.py",
+        _CLIENTS,
+        _OWN_CLIENT,
+    ),
+    Replacement(
+        "sys.meta_path",
+        "clients/listeners.py, services/wiring.py",
+        f"{_CLIENTS}, for a paho that is imported anew; with the camera detector's door from its "
+        "import to the end of the run, to explain `import tests.test_detect`",
+        _OWN_CLIENT,
+    ),
+)
+"""What is replaced, by dotted names. Besides, on objects that a run leaves: ``join`` and
+``_invoke_excepthook`` of threads that go on at its end, and a filter on log handlers that write to
+pytest's closed streams; and environment variables such as ``MQTT_PORT``, while a service lives."""

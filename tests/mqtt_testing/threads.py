@@ -28,6 +28,39 @@ if TYPE_CHECKING:
 GRACE = 0.2
 """Seconds that a thread gets to end by itself before it is interrupted, and again after."""
 
+NEEDED = {
+    "Thread": ("_args", "_invoke_excepthook", "_kwargs", "_started", "_target"),
+    "Condition": ("_waiters",),
+}
+"""Private names of ``threading`` that are used here and in concurrent_futures_fix.py."""
+
+
+def missing_names() -> list[str]:
+    """Return the private names that we need and this Python does not have."""
+    made = {"Thread": threading.Thread(), "Condition": threading.Condition()}
+    return [
+        f"threading.{kind}.{name}"
+        for kind, names in NEEDED.items()
+        for name in names
+        if not hasattr(made[kind], name)
+    ]
+
+
+@functools.cache
+def check_python() -> None:
+    """Check that Python is one that we know.
+
+    Raises:
+        RuntimeError: it lacks a name; says which, and what to do.
+    """
+    missing = missing_names()
+    if missing:
+        version = ".".join(map(str, sys.version_info[:2]))
+        raise RuntimeError(
+            f"Python {version} has no {missing[0]}: update the folder mqtt_testing, "
+            "or use an earlier Python"
+        )
+
 
 class ThreadWatch:
     """Notes the threads that are started in a ``with`` block, but for those that others start.
@@ -51,6 +84,7 @@ class ThreadWatch:
             return [thread for thread in begun if thread in self._started]
 
     def __enter__(self) -> ThreadWatch:
+        check_python()
         self._strangers.update(set(threading.enumerate()) - {threading.current_thread()})
         _watches.append(self)
         if len(_watches) == 1:

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import pytest
-from mqtt_testing.threads import ThreadWatch, end_threads, short_sleeps
+from mqtt_testing import threads
+from mqtt_testing.threads import NEEDED, ThreadWatch, end_threads, missing_names, short_sleeps
 
 
 def sleep_for_ever():
@@ -200,3 +201,17 @@ class TestEndThreads:
         with lock, ThreadWatch() as watch:
             threading.Thread(target=lock.acquire).start()
             assert end_threads(watch.alive) == watch.alive
+
+
+@pytest.mark.parametrize(
+    "name", [f"threading.{kind}.{name}" for kind, names in NEEDED.items() for name in names]
+)
+def test_this_python_has_what_is_needed_of_it(name):
+    assert name not in missing_names()
+
+
+def test_a_python_that_lacks_a_name_is_one_clear_error(monkeypatch):
+    monkeypatch.setattr(threads, "NEEDED", {"Thread": ("_no_such_name",)})
+    threads.check_python.cache_clear()
+    with pytest.raises(RuntimeError, match=r"^Python 3\.\d+ has no threading\.Thread\._no_such_n"):
+        threads.check_python()
