@@ -18,6 +18,7 @@ from helpers.drop_in import (
     TESTS,
     Repository,
 )
+from mqtt_testing import REPLACED
 
 ROOT = TESTS.parent
 README, REFERENCE, ADOPTING = (
@@ -331,3 +332,10 @@ def test_the_targets_of_make_and_the_scripts_exist(page):
     assert targets <= known
     scripts = re.findall(r"\bscripts/[\w.]+", text)
     assert [script for script in scripts if not Path(ROOT, script).exists()] == []
+
+
+def test_everything_that_is_replaced_is_in_the_documentation():
+    page = (ROOT / "docs" / "how-it-works.md").read_text()
+    names = [name for entry in REPLACED for name in entry.names.split()]
+    missing = [name for name in names if name.rpartition(".")[2] not in page]
+    assert missing == []
