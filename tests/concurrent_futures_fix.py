@@ -31,9 +31,9 @@ import time
 import traceback
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 
@@ -186,7 +186,7 @@ class ConcurrentFuturesFix:
         self._strangers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._first_number = -2
 
-    def __enter__(self) -> ConcurrentFuturesFix:
+    def __enter__(self) -> ConcurrentFuturesFix:  # noqa: PYI034
         self._strangers.update(threading.enumerate())
         self._strangers.discard(threading.current_thread())
         self._first_number = next(_numbers)
