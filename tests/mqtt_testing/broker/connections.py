@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import socket
+import stat
 from collections.abc import Callable, Collection, Iterator
 
 from .errors import BrokerError
@@ -22,13 +23,10 @@ _NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\
 def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None:
     """Cut the connections of this process to a broker: of some clients, or of all but observers.
 
-    Args:
-        port: the broker's.
-        log: what it has logged, which tells whose connection is whose.
-        client_ids: of the clients; empty for all.
+    What it has logged tells whose connection is whose.
 
     Raises:
-        BrokerError: one that is named is not connected from this process.
+        BrokerError: a client that is named is not connected from this process.
     """
     __tracebackhide__ = True
     names = {int(port): name for port, name in _NEW_CLIENT.findall(log)}  # the last one counts
@@ -50,26 +48,19 @@ def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None
 def _cut_connections(port: int, is_wanted: Callable[[int], bool]) -> set[int]:
     """Shut our ends of connections to *port* down; return the clients' own ports."""
     cut = set()
-    for connection in _connections():
+    for connection in _sockets():
         with connection, contextlib.suppress(OSError):  # one without a peer is no connection
-            own_port, peer_port = connection.getsockname()[1], connection.getpeername()[1]
-            if peer_port == port and is_wanted(own_port):
-                connection.shutdown(socket.SHUT_RDWR)
-                cut.add(own_port)
+            if connection.family in (socket.AF_INET, socket.AF_INET6):
+                own_port, peer_port = connection.getsockname()[1], connection.getpeername()[1]
+                if peer_port == port and is_wanted(own_port):
+                    connection.shutdown(socket.SHUT_RDWR)
+                    cut.add(own_port)
     return cut
 
 
-def _connections() -> Iterator[socket.socket]:
-    """Give duplicates of the sockets of this process that speak TCP."""
-    for number in os.listdir("/dev/fd"):  # noqa: PTH208
-        with contextlib.suppress(OSError):  # the descriptor that listed them, or no socket
-            duplicate = os.dup(int(number))
-            try:
-                connection = socket.socket(fileno=duplicate)
-            except OSError:
-                os.close(duplicate)
-                continue
-            if connection.family in (socket.AF_INET, socket.AF_INET6):
-                yield connection
-            else:
-                connection.close()
+def _sockets() -> Iterator[socket.socket]:
+    """Give duplicates of the sockets of this process."""
+    for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208
+        with contextlib.suppress(OSError):  # it was the descriptor that listed them
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                yield socket.socket(fileno=os.dup(number))

@@ -11,20 +11,17 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from ..originals import Popen, monotonic
+from ..originals import monotonic
 from ..wire.endpoint import MQTTEndpoint
-from .binary import complaints_about_age, doubts_about, find_mosquitto, version_in
+from .binary import doubt_about, find_mosquitto, mosquitto_version, version_in
+from .child import LOG_NAME, LoggedProcess, kill_group, signal_group, spawn
 from .config import SPARE_HOST, Config
 from .connections import READY_ID_PREFIX, disconnect_clients
 from .errors import BrokerError, PortInUseError, remedies
 from .folder import Folder
-from .group import kill_group, signal_group
 from .guardian import clean_up
-from .log import Log
-from .popen import PopenInterface
 from .ports import reserve_port
 
 START_ATTEMPTS = 5
@@ -33,7 +30,7 @@ STOP_TIMEOUT = 5.0
 POLL_INTERVAL = 0.001
 
 
-class TestMQTTBroker(PopenInterface, MQTTEndpoint):
+class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
     """A mosquitto of our own: ``with TestMQTTBroker() as broker: connect(broker.port)``.
 
     Args:
@@ -78,26 +75,20 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
             raise ValueError("username and password go together: give both or neither")
         if not host:
             raise ValueError("host is empty, which means all interfaces: name one, or leave it out")
-        self._config = Config(
-            self,
-            tls=tls,
-            require_client_certificate=require_client_certificate,
-            lines=config_lines,
-        )
+        if isinstance(config_lines, str):
+            raise TypeError("config_lines is a list of lines, not one string: [line, ...]")
+        self._config = Config(self, tuple(config_lines), tls, require_client_certificate)
         self._port_is_chosen = not port
         self._port_is_known = False  # to clients
         self._executable = executable
         self._reservations: list[weakref.finalize[Any, Any]] = []
         self._spare_port = 0
-        self._process: subprocess.Popen[bytes] | None = None
         self._folder: Folder | None = None
-        self._log = Log()
         self._end_is_known = True
         _brokers.add(self)
 
     def __enter__(self) -> TestMQTTBroker:
-        self.start()
-        return self
+        return self.start()
 
     def __exit__(self, *_exc_info: object) -> None:
         self.stop()
@@ -106,48 +97,19 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
         state = f"pid {self.pid}" if self.is_running() else "not running"
         return f"<{type(self).__name__} {self.host}:{self.port or '?'} {state}>"
 
-    @property
-    def pid(self) -> int | None:
-        """The process id of mosquitto, or None where it was not started."""
-        return self._process.pid if self._process else None
-
-    @property
-    def log(self) -> str:
-        """What mosquitto has logged so far, over all its restarts."""
-        return self._log.text
-
-    @property
-    def log_path(self) -> Path | None:
-        """The file that mosquitto logs to, until it is stopped."""
-        return self._log.path
-
-    @property
-    def log_position(self) -> int:
-        """Where the log ends at present, for ``log_since``."""
-        return self._log.position
-
-    def log_since(self, position: int) -> str:
-        """Return what mosquitto has logged since the log was at *position*."""
-        return self._log.since(position)
-
     def get_tls_params(self) -> dict[str, str]:
         """Return the files that a client needs for ``client.tls_set(**...)``, while it runs.
 
-        That is ``ca_certs``, and ``certfile`` and ``keyfile`` where a client certificate is
-        required. Empty without TLS. A Python client does as well with ``ssl_context``.
+        A Python client does as well with ``ssl_context``.
         """
         return self._config.client_files(self._folder.path) if self._folder else {}
 
-    # Life
-
-    def reserve(self) -> None:
+    def reserve(self) -> Folder:
         """Choose the port and make the folder of the log, for a start later on."""
-        self._reserve()
-
-    def _reserve(self) -> Folder:
         if self._folder is None or not self._folder.is_ours():
             self._folder = Folder()
-            self._log.open(self._folder.path / "mosquitto.log")
+            self.log_path = self._folder.path / LOG_NAME
+            self.log_path.touch(mode=0o600)
         if not self._reservations:
             self.port = self._reserve_port(self.host, self.port)
             if self.websockets:
@@ -195,14 +157,16 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self._discard_everything, failed=True)
             self._discard_process()
-            folder = self._reserve()
-            config = self._config.write(folder.path, self._spare_port)
+            folder = self.reserve().path
+            config = self._config.write(folder, self._spare_port)
             if sys.platform != "linux":
                 self._release_ports()  # BSD lets nobody bind beside it, mosquitto neither
-            self._process = _spawn(executable, config, folder.path / "mosquitto.log")
+            self._process = spawn(executable, config, folder / LOG_NAME)
             self.wait_for_ready(START_TIMEOUT)
-            for complaint in complaints_about_age(executable, version_in(self._log.current) or ""):
-                raise BrokerError(complaint)
+            version = version_in(self._current_log)
+            doubt = version and doubt_about(executable, version)
+            if doubt:
+                raise BrokerError(doubt)
             on_failure.pop_all()
 
     def stop(self) -> None:
@@ -225,11 +189,7 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
             self._process.wait(STOP_TIMEOUT)
 
     def restart(self) -> None:
-        """Stop mosquitto and start it again, empty, on the same port.
-
-        Raises:
-            BrokerError: it does not start.
-        """
+        """Stop mosquitto and start it again, empty, on the same port."""
         __tracebackhide__ = True
         self._end_in_order()
         self._discard_process()
@@ -259,8 +219,6 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
             select.select([], [], [], POLL_INTERVAL)  # unlike `process.wait`, in frozen time too
         return True
 
-    # Faults
-
     def kill(self) -> None:
         """Kill mosquitto (SIGKILL), as a crash would: no client is told."""
         self._end_is_known = True
@@ -282,51 +240,49 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
             broker.disconnect_clients()  # all but the pool's shared connection
             broker.disconnect_clients("thermostat")
 
-        mosquitto runs on with all that it retains. Neither side gets a DISCONNECT: mosquitto
-        publishes the wills of the clients, keeps the sessions that are to be kept, and lets the
-        clients in as soon as they come back. Call ``stop()`` or ``pause()`` first, or use
-        ``kill()``, where they are not to come back at once.
-
-        The connections are cut at the ends that this process has: clients in other processes
-        stay connected.
+        Neither side gets a DISCONNECT: mosquitto publishes the wills of the clients, and lets
+        them in as soon as they come back. Call ``stop()`` or ``pause()`` first, or use ``kill()``,
+        where they are not to come back at once. Clients in other processes stay connected.
 
         Raises:
             BrokerError: a client that is named is not connected from this process.
         """
         __tracebackhide__ = True
         self._require_process("disconnect the clients of")
-        disconnect_clients(self.port, self._log.current, client_ids)
-
-    # Death
+        disconnect_clients(self.port, self._current_log, client_ids)
 
     def died(self) -> bool:
         """Return whether mosquitto has ended although no call asked it to."""
         return not self._end_is_known and not self.is_running()
 
     def report_death(self) -> str:
-        """Return mosquitto's exit status and the end of its log; it is known from then on."""
+        """Return how mosquitto has ended although no call asked it to; told once, else empty."""
+        if not self.died():
+            return ""
         self._end_is_known = True
-        status = self._process.returncode if self._process else None
-        name = f" That is {signal.Signals(-status).name}." if status and status < 0 else ""
-        return f"mosquitto ended with status {status}.{name} {self._log.tail()}"
+        status = self.poll() or 0
+        name = f" That is {signal.Signals(-status).name}." if status < 0 else ""
+        return f"The broker died: mosquitto ended with status {status}.{name} {self._log_tail}"
 
     def _has_logged(self, text: str) -> bool:
-        is_configured = self._config.options & {"log_type", "log_dest", "connection_messages"}
-        if is_configured or text in self._log.current:
+        is_configured = self._config.sets("log_type", "log_dest", "connection_messages")
+        if is_configured or text in self._current_log:
             return True
         if self._folder is not None:
             self._folder.check_space()  # a log that cannot grow says nothing, for ever
         return False
 
     def _start_error(self, what: str) -> BrokerError:
-        port_is_taken = "Address already in use" in self._log.current
-        parts = [f"mosquitto on {self.host}:{self.port} {what}."]
-        if not port_is_taken:
-            parts += doubts_about(find_mosquitto(self._executable))
-        if self._config.lines:
-            parts += [f"Our config_lines: {list(self._config.lines)}."]
+        port_is_taken = "Address already in use" in self._current_log
+        executable = find_mosquitto(self._executable)
+        parts = [
+            f"mosquitto on {self.host}:{self.port} {what}.",
+            "" if port_is_taken else doubt_about(executable, mosquitto_version(executable)),
+            f"Our config_lines: {[*self._config.lines]}." if self._config.lines else "",
+            self._log_tail,
+        ]
         kind = PortInUseError if port_is_taken else BrokerError
-        return kind(" ".join([*parts, self._log.tail()]))
+        return kind(" ".join(filter(None, parts)))
 
     def _require_process(self, verb: str) -> subprocess.Popen[bytes]:
         __tracebackhide__ = True
@@ -344,7 +300,7 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
         """Remove all that was made, first what holds descriptors: there may be no other."""
         self._discard_process()
         if self._folder is not None:
-            self._log.close()
+            self._earlier_log, self.log_path = self.log, None
             if failed:  # perhaps because it went to the background
                 clean_up(self._folder.path)
             self._folder.remove()
@@ -358,27 +314,6 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
 
 
 MQTTTestBroker = TestMQTTBroker
-
-
-def _spawn(executable: str, config: Path, log_path: Path) -> subprocess.Popen[bytes]:
-    __tracebackhide__ = True
-    with log_path.open("ab") as log:
-        try:
-            return Popen(
-                [executable, "-c", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for pytest, which stops us in order
-            )
-        except OSError as error:
-            if error.filename is None:
-                raise  # no descriptor, no process: the file is not to blame
-            raise BrokerError(
-                f"{executable} cannot be run ({error.strerror}). "
-                "Give the path of a mosquitto binary for this machine."
-            ) from None
-
 
 _brokers: weakref.WeakSet[TestMQTTBroker] = weakref.WeakSet()
 
