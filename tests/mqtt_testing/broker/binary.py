@@ -64,10 +64,7 @@ def _install_command() -> str:
 
 
 def mosquitto_version(executable: str, timeout: float = 2.0) -> str | None:
-    """Return the version that *executable* claims within *timeout* seconds, as in ``2.0.11``.
-
-    None means that it claims none: it is no mosquitto, or hangs.
-    """
+    """Return the version that *executable* claims, as in ``2.0.11``; None if it is no mosquitto."""
     try:
         run = Popen(
             [executable, "-h"],

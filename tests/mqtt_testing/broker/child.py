@@ -16,7 +16,7 @@ LOG_TAIL_LINES = 20
 
 
 class LoggedProcess:
-    """A child process and its log, with what callers of a helper expect of its ``Popen``."""
+    """A child process and its log, over all its restarts."""
 
     log_path: Path | None = None
     """The file that mosquitto logs to, until it is stopped."""
@@ -29,40 +29,13 @@ class LoggedProcess:
         """The process id of mosquitto, or None where it was not started."""
         return self._process.pid if self._process else None
 
-    def stop(self) -> None:
-        """End the process, and clean up behind it."""
-        raise NotImplementedError
-
-    def terminate(self) -> None:
-        """Stop mosquitto, like ``stop``."""
-        self.stop()
-
     def poll(self) -> int | None:
         """Return None while mosquitto runs, and then its exit status; 0 where it was stopped."""
         return self._process.poll() if self._process else 0
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Return mosquitto's exit status once it has ended, and clean up; 0 where it was stopped.
-
-        Raises:
-            subprocess.TimeoutExpired: it runs on for *timeout* seconds.
-        """
-        status = self._process.wait(timeout) if self._process else 0
-        self.stop()
-        return status
-
-    def communicate(
-        self,
-        input: bytes | None = None,  # noqa: ARG002 (as in Popen)
-        timeout: float | None = None,
-    ) -> tuple[bytes, bytes]:
-        """Wait like ``wait``; return no output, and what mosquitto has logged."""
-        self.wait(timeout)
-        return b"", self.log.encode()
-
     @property
     def log(self) -> str:
-        """What mosquitto has logged so far, over all its restarts."""
+        """What mosquitto has logged so far."""
         return self._earlier_log + self._current_log
 
     @property
@@ -89,11 +62,7 @@ class LoggedProcess:
 
 
 def spawn(executable: str, config: Path, log_path: Path) -> subprocess.Popen[bytes]:
-    """Start mosquitto as the leader of a process group.
-
-    Raises:
-        BrokerError: the file cannot be executed.
-    """
+    """Start mosquitto as the leader of a process group."""
     __tracebackhide__ = True
     with log_path.open("ab") as log:
         try:

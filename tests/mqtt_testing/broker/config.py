@@ -122,11 +122,8 @@ def _open_listeners(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
     for line, *settings in listeners[1:]:
         has_domain = any(setting.startswith("socket_domain ") for setting in settings)
         if "protocol websockets" in settings and not has_domain:
-            yield (
-                line,
-                "listens on all interfaces with websockets, whatever its address: "
-                "add `socket_domain ipv4` (or ipv6)",
-            )
+            why = "listens on all interfaces with websockets, whatever its address"
+            yield line, f"{why}: add `socket_domain ipv4` (or ipv6)"
 
 
 def _issue_certificates(host: str) -> dict[str, str]:

@@ -24,9 +24,7 @@ _CHECK_IT = (
 
 
 class ExternalMQTTBroker(MQTTEndpoint):
-    """A broker that runs already and is not ours; from ``MQTT_TEST_BROKER_URL``.
-
-    It has to speak MQTT 5.
+    """A broker that runs already and is not ours; it has to speak MQTT 5.
 
     The URL is ``mqtt://[user:password@]host[:port]`` or ``mqtts://...``, with these options:
     ``?cafile=PATH`` names the certificate authority of the broker, ``certfile`` and ``keyfile``
@@ -70,10 +68,6 @@ class ExternalMQTTBroker(MQTTEndpoint):
         """Return nothing: whether it lives is not ours to judge."""
         return ""
 
-    def start(self) -> None:
-        """Check that the broker answers, since starting it is not ours."""
-        self.wait_for_ready()
-
     def stop(self) -> None:
         """Leave the broker as it is."""
 
@@ -91,20 +85,17 @@ class ExternalMQTTBroker(MQTTEndpoint):
         else:
             reason = self._refusal(code)
         if reason:
-            raise BrokerError(
-                f"MQTT connection failed: the broker of MQTT_TEST_BROKER_URL at "
-                f"{address(self)} {reason}"
-            )
+            what = f"the broker of MQTT_TEST_BROKER_URL at {address(self)}"
+            raise BrokerError(f"MQTT connection failed: {what} {reason}")
         return True
 
-    def _refusal(self, code: int | None) -> str:
-        """Return why it does not let us in; empty where it does, or leaves others a chance.
+    start = wait_for_ready  # starting it is not ours
 
-        The codes are those of MQTT 3.1.1, and of MQTT 5 from 0x80 on.
-        """
+    def _refusal(self, code: int | None) -> str:
+        """Return why it does not let us in; empty where it does, or leaves others a chance."""
         if code is None:
             return f"does not answer a CONNECT of MQTT 5 with a CONNACK. {_CHECK_IT}"
-        if code in (1, 0x84):
+        if code in (1, 0x84):  # of MQTT 3.1.1, and of MQTT 5; so below
             return "does not speak MQTT 5, which the tests need: use a broker that does."
         if code in (3, 0x88):
             return "says that it is not available: wait for it, or look at its log."

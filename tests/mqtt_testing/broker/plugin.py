@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,23 +17,16 @@ from ..summary import add_to_summary, runs
 from ..wire.endpoint import address
 from .binary import find_mosquitto, mosquitto_version
 from .child import LOG_NAME, LOG_TAIL_LINES
-from .errors import BrokerError, remedies
+from .errors import BrokerError as BrokerError
+from .errors import remedies
 from .external import ExternalMQTTBroker, SessionBroker
 from .folder import FOLDER_PREFIX
-from .process import TestMQTTBroker
-
-__all__ = [
-    "BrokerError",
-    "TestMQTTBroker",
-    "isolated_mqtt_broker",
-    "live_mqtt_broker",
-    "session_mqtt_broker",
-    "test_mqtt_broker",
-]
+from .process import TestMQTTBroker as TestMQTTBroker
 
 _session_broker = pytest.StashKey[SessionBroker]()
 
-_failed_restart = pytest.StashKey[str]()
+_given_up: weakref.WeakKeyDictionary[SessionBroker, str] = weakref.WeakKeyDictionary()
+"""The brokers that could not be started, each with the error."""
 
 _used: dict[SessionBroker, int] = {}
 """The brokers that this test uses, each with the position in its log at which the test began."""
@@ -65,7 +59,7 @@ def session_mqtt_broker() -> Iterator[SessionBroker]:
     """The broker of this session (of each worker, under pytest-xdist)."""
     with errors_as_failures():
         broker = _broker_of_session()
-        broker.start()
+    _use(broker)
     yield broker
     _tell_death_between_tests(broker)
     broker.stop()
@@ -74,7 +68,7 @@ def session_mqtt_broker() -> Iterator[SessionBroker]:
 @pytest.fixture
 def live_mqtt_broker(session_mqtt_broker: SessionBroker) -> Iterator[SessionBroker]:
     """The session's broker, running at the start of the test whatever the last one did to it."""
-    _begin_test_with(session_mqtt_broker)
+    _use(session_mqtt_broker)
     yield session_mqtt_broker
     death = session_mqtt_broker.report_death()
     if death:
@@ -91,9 +85,7 @@ def test_mqtt_broker(live_mqtt_broker: SessionBroker) -> SessionBroker:
 def isolated_mqtt_broker() -> Iterator[TestMQTTBroker]:
     """A broker for one test alone: to be killed, paused, or filled with persistent sessions."""
     broker = TestMQTTBroker()
-    with errors_as_failures():
-        broker.start()
-    _used[broker] = broker.log_position
+    _use(broker)
     yield broker
     broker.stop()
 
@@ -103,32 +95,26 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
     A test may know it by fixtures of a wider scope alone, which are not set up again.
     """
-    broker = _session_broker_of(item)
+    broker = value_in_use("session_mqtt_broker", item)  # perhaps of a user's own fixture
     if broker is not None:
-        _begin_test_with(broker)
+        _use(broker)
 
 
-def _session_broker_of(item: pytest.Item) -> SessionBroker | None:
-    """Return what the fixture of that name, perhaps a user's own, has made for this test."""
-    broker: SessionBroker | None = value_in_use("session_mqtt_broker", item)
-    return broker
-
-
-def _begin_test_with(broker: SessionBroker) -> None:
+def _use(broker: SessionBroker) -> None:
     """Start *broker* where it does not run; where that has failed once, fail without a wait."""
     if broker in _used:
         return
     _tell_death_between_tests(broker)
-    stash = runs[-1].stash
+    position = broker.log_position
     with errors_as_failures():
-        if _failed_restart in stash:
-            raise BrokerError(stash[_failed_restart])
+        if broker in _given_up:
+            raise BrokerError(f"The broker could not be started again. {_given_up[broker]}")
         try:
             broker.start()
         except BrokerError as error:
-            stash[_failed_restart] = f"The broker could not be started again. {error}"
+            _given_up[broker] = str(error)
             raise
-    _used[broker] = broker.log_position
+    _used[broker] = position
 
 
 def _tell_death_between_tests(broker: SessionBroker) -> None:
@@ -142,7 +128,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Fail a test in which a broker died, and add to a failed one's report what the brokers say."""
     outcome: Any = yield
     report = outcome.get_result()
-    broker_of_session = _session_broker_of(item)
+    broker_of_session = value_in_use("session_mqtt_broker", item)
     if broker_of_session is not None:
         _used.setdefault(broker_of_session, 0)  # this test has started it
     for broker, start in _used.items():
@@ -177,9 +163,8 @@ pytest_sessionfinish = pytest_runtest_teardown  # of a test that Ctrl-C has ende
 def pytest_report_header(config: pytest.Config) -> str:
     """Print mosquitto's version, and where the session's broker and its log will be.
 
-    The port is reserved and the folder made for that, but mosquitto starts with the first test
-    that uses it. Under pytest-xdist every worker has a broker of its own, and a suite may make
-    its own brokers: the report of a failed test names the address and log of those it used.
+    The port is reserved and the folder made for that; mosquitto starts with the first test that
+    uses it. The report of a failed test names the address and log of each broker it used.
     """
     try:
         return f"mosquitto: {_describe_broker(config)}"

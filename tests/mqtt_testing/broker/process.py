@@ -18,11 +18,9 @@ from ..wire.endpoint import MQTTEndpoint
 from .binary import doubt_about, find_mosquitto, mosquitto_version, version_in
 from .child import LOG_NAME, LoggedProcess, kill_group, signal_group, spawn
 from .config import SPARE_HOST, Config
-from .connections import READY_ID_PREFIX, disconnect_clients
+from .connections import READY_ID_PREFIX, disconnect_clients, reserve_port
 from .errors import BrokerError, PortInUseError, remedies
-from .folder import Folder
-from .guardian import clean_up
-from .ports import reserve_port
+from .folder import Folder, clean_up
 
 START_ATTEMPTS = 5
 START_TIMEOUT = 10.0
@@ -36,7 +34,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
     Args:
         host: the address to listen on.
         port: the port to listen on; a free one where it is left out, kept over restarts.
-        username: with *password*, the only credentials that get in; without, anybody does.
+        username: with *password*, the only credentials that get in; without, all clients do.
         password: see *username*.
         tls: make a certificate authority and a certificate (needs the package trustme);
             ``ssl_context`` is then what a client needs.
@@ -98,10 +96,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
         return f"<{type(self).__name__} {self.host}:{self.port or '?'} {state}>"
 
     def get_tls_params(self) -> dict[str, str]:
-        """Return the files that a client needs for ``client.tls_set(**...)``, while it runs.
-
-        A Python client does as well with ``ssl_context``.
-        """
+        """Return the files for ``client.tls_set(**...)``, while it runs; or use ``ssl_context``."""
         return self._config.client_files(self._folder.path) if self._folder else {}
 
     def reserve(self) -> Folder:
@@ -125,12 +120,8 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
     def start(self) -> TestMQTTBroker:
         """Start mosquitto and return this broker when it answers; at once where it runs already.
 
-        ``broker = TestMQTTBroker(port=1883).start()`` takes the place of a ``Popen`` of mosquitto
-        and of the wait behind it.
-
         Raises:
-            BrokerError: no binary, a port in use, a broker that does not start; with the end
-                of its log.
+            BrokerError: no binary, a port in use, a broker that does not start; with its log.
         """
         __tracebackhide__ = True
         if self.is_running():
@@ -146,7 +137,6 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
                 # Another process took the port between our choice and mosquitto's bind.
                 if not attempts_left or self._port_is_known or not self._port_is_chosen:
                     raise
-                self._release_ports()
                 self.port = 0
         self._port_is_known = True
         self._end_is_known = False
@@ -160,7 +150,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             folder = self.reserve().path
             config = self._config.write(folder, self._spare_port)
             if sys.platform != "linux":
-                self._release_ports()  # BSD lets nobody bind beside it, mosquitto neither
+                self._release_ports()  # BSD lets no process bind beside it
             self._process = spawn(executable, config, folder / LOG_NAME)
             self.wait_for_ready(START_TIMEOUT)
             version = version_in(self._current_log)
@@ -176,23 +166,39 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
         finally:  # a second Ctrl-C included
             self._discard_everything()
 
+    terminate = stop
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for mosquitto's end, clean up and return its exit status; 0 where it was stopped."""
+        status = self._process.wait(timeout) if self._process else 0
+        self.stop()
+        return status
+
+    def communicate(
+        self,
+        input: bytes | None = None,  # noqa: ARG002 (as in Popen)
+        timeout: float | None = None,
+    ) -> tuple[bytes, bytes]:
+        """Wait like ``wait``; return no output, and what mosquitto has logged."""
+        self.wait(timeout)
+        return b"", self.log.encode()
+
     def _end_in_order(self) -> None:
         self._end_is_known = True
-        if self._process is None or self._process.poll() is not None:
-            return
-        signal_group(self._process, signal.SIGTERM)
-        signal_group(self._process, signal.SIGCONT)  # one that is paused could not end
-        with contextlib.suppress(OSError):
-            # mosquitto blocks signals while it waits for events, for 100 ms: give it an event.
-            socket.create_connection((self.host, self.port), STOP_TIMEOUT).close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_TIMEOUT)
+        if self._process is not None and self.is_running():
+            signal_group(self._process, signal.SIGTERM)
+            signal_group(self._process, signal.SIGCONT)  # one that is paused could not end
+            with contextlib.suppress(OSError):
+                # mosquitto blocks signals while it waits for events, for 100 ms: give it an event.
+                socket.create_connection((self.host, self.port), STOP_TIMEOUT).close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_TIMEOUT)
+        self._discard_process()
 
     def restart(self) -> None:
         """Stop mosquitto and start it again, empty, on the same port."""
         __tracebackhide__ = True
         self._end_in_order()
-        self._discard_process()
         self.start()
 
     def is_running(self) -> bool:
@@ -260,8 +266,8 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
         if not self.died():
             return ""
         self._end_is_known = True
-        status = self.poll() or 0
-        name = f" That is {signal.Signals(-status).name}." if status < 0 else ""
+        status = self._process.returncode if self._process else None
+        name = f" That is {signal.Signals(-status).name}." if status and status < 0 else ""
         return f"The broker died: mosquitto ended with status {status}.{name} {self._log_tail}"
 
     def _has_logged(self, text: str) -> bool:
