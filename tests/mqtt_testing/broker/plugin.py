@@ -17,7 +17,7 @@ from ..summary import add_to_summary, runs
 from ..wire.endpoint import address
 from .binary import find_mosquitto, mosquitto_version
 from .child import LOG_NAME, LOG_TAIL_LINES
-from .errors import BrokerError as BrokerError
+from .errors import BrokerError as BrokerError  # "as": for the door
 from .errors import remedies
 from .external import ExternalMQTTBroker, SessionBroker
 from .folder import FOLDER_PREFIX
@@ -138,10 +138,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         if death and not report.failed:
             report.outcome, report.longrepr = "failed", death
         elif report.failed:
-            log = "\n".join(broker.log_since(start).splitlines()[-LOG_TAIL_LINES:])
+            lines = [death] if death else broker.log_since(start).splitlines()[-LOG_TAIL_LINES:]
             place = f" ({broker.log_path})" if broker.log_path else ""
-            title = f"mosquitto log of {broker.host}:{broker.port}{place}"
-            report.sections += [(title, text) for text in [death or log] if text]
+            if lines:
+                title = f"mosquitto log of {broker.host}:{broker.port}{place}"
+                report.sections.append((title, "\n".join(lines)))
 
 
 def pytest_runtest_logfinish() -> None:
