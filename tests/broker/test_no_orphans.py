@@ -14,7 +14,7 @@ import pytest
 from helpers.drop_in import TESTS, Repository
 from helpers.processes import wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
-from mqtt_testing.broker import guardian
+from mqtt_testing.broker import folder as guardian
 from mqtt_testing.broker.binary import find_mosquitto
 from mqtt_testing.broker.folder import FOLDER_PREFIX
 

@@ -37,6 +37,8 @@ def script(tmp_path, monkeypatch):
     copy.parent.mkdir()
     copy.write_bytes(SCRIPT.read_bytes())
     (tmp_path / "requirements-dev.txt").touch()
+    (tmp_path / "tests").symlink_to(SCRIPT.parents[1] / "tests")
+    monkeypatch.setattr(sys, "path", [*sys.path])
     loader = SourceFileLoader("script", str(copy))
     module = module_from_spec(spec_from_loader("script", loader))
     loader.exec_module(module)

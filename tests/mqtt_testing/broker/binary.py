@@ -1,4 +1,4 @@
-"""The mosquitto binary: where it is, and its version."""
+"""The mosquitto binary: where it is, and its version; scripts/setup uses it without pytest."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import shutil
 import subprocess
 
 from ..originals import Popen
+from .child import kill_group
 from .errors import BrokerError
-from .group import kill_group
 
 OLDEST_VERSION = (2, 0)
 
+# Where packages put mosquitto, although not every user has these folders on PATH.
 SBIN_FOLDERS = (
     "/usr/sbin",
     "/usr/local/sbin",
     "/opt/homebrew/sbin",
+    "/opt/homebrew/opt/mosquitto/sbin",
     "/usr/local/opt/mosquitto/sbin",
     "/home/linuxbrew/.linuxbrew/sbin",
 )
@@ -33,44 +35,36 @@ INSTALL_COMMANDS = {
 def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
     """Return the path of the mosquitto binary.
 
-    Looks at *executable*, else at ``MQTT_TEST_MOSQUITTO``, else on PATH and in the folders
-    where Debian and Homebrew keep it although they are not on everybody's PATH.
+    It is *executable*, else what ``MQTT_TEST_MOSQUITTO`` names, else one on PATH or in the folders
+    where Debian and Homebrew keep it.
 
     Raises:
         BrokerError: there is none; the message has the install command for this system.
     """
     named = executable or os.environ.get("MQTT_TEST_MOSQUITTO")
-    if named:
-        found = shutil.which(named)
-        if found is None:
-            source = "executable" if executable else "MQTT_TEST_MOSQUITTO"
-            raise BrokerError(
-                f"{source} names {os.fspath(named)!r}, which is not an executable file. "
-                "Give the path of the mosquitto binary, or leave it out to have it searched."
-            )
-        return found
     search_path = os.pathsep.join([os.environ.get("PATH", ""), *SBIN_FOLDERS])
-    found = shutil.which("mosquitto", path=search_path)
-    if found is None:
+    found = shutil.which(named) if named else shutil.which("mosquitto", path=search_path)
+    if found:
+        return found
+    if named:
+        source = "executable" if executable else "MQTT_TEST_MOSQUITTO"
         raise BrokerError(
-            f"mosquitto was not found, neither on PATH nor in {', '.join(SBIN_FOLDERS)}. "
-            f"Install it with `{_install_command()}`, or set MQTT_TEST_MOSQUITTO to its path."
+            f"{source} names {os.fspath(named)!r}, which is not an executable file. "
+            "Give the path of the mosquitto binary, or leave it out to have it searched."
         )
-    return found
+    raise BrokerError(
+        f"mosquitto was not found, neither on PATH nor in {', '.join(SBIN_FOLDERS)}. "
+        f"Install it with `{_install_command()}`, or set MQTT_TEST_MOSQUITTO to its path."
+    )
 
 
 def _install_command() -> str:
-    for manager, command in INSTALL_COMMANDS.items():
-        if shutil.which(manager):
-            return command
-    return "the package manager of this system (package mosquitto)"
+    manager = next(filter(shutil.which, INSTALL_COMMANDS), "")
+    return INSTALL_COMMANDS.get(manager, "the package manager of this system (package mosquitto)")
 
 
 def mosquitto_version(executable: str, timeout: float = 2.0) -> str | None:
-    """Return the version that *executable* claims within *timeout* seconds, as in ``2.0.11``.
-
-    None means that it claims none: it is no mosquitto, or hangs.
-    """
+    """Return the version that *executable* claims, as in ``2.0.11``; None if it is no mosquitto."""
     try:
         run = Popen(
             [executable, "-h"],
@@ -96,24 +90,22 @@ def version_in(text: str) -> str | None:
     return found[1] if found else None
 
 
-def doubts_about(executable: str) -> list[str]:
-    """Return what is wrong with the binary, as far as it can be told; each with the remedy."""
-    version = mosquitto_version(executable)
+def is_too_old(version: str) -> bool:
+    """Return whether a version, as in ``2.0.11``, is older than what is needed."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_VERSION
+
+
+def doubt_about(executable: str, version: str | None) -> str:
+    """Return what is wrong with a binary that claims *version*, and the remedy; else nothing."""
     if version is None:
-        return [
+        return (
             f"{executable} does not give a version as mosquitto does: name the binary with "
             "MQTT_TEST_MOSQUITTO or `executable`."
-        ]
-    return complaints_about_age(executable, version)
-
-
-def complaints_about_age(executable: str, text: str) -> list[str]:
-    """Return that the version which *text* gives is too old, and what to do."""
-    found = re.search(r"(\d+)\.(\d+)", text)
-    if found is None or (int(found[1]), int(found[2])) >= OLDEST_VERSION:
-        return []
-    needed = ".".join(map(str, OLDEST_VERSION))
-    return [
-        f"{executable} is mosquitto {text}; it takes {needed} or later. Update it with "
-        f"`{_install_command()}`, or set MQTT_TEST_MOSQUITTO to the path of a newer one."
-    ]
+        )
+    if is_too_old(version):
+        needed = ".".join(map(str, OLDEST_VERSION))
+        return (
+            f"{executable} is mosquitto {version}; it takes {needed} or later. Update it with "
+            f"`{_install_command()}`, or set MQTT_TEST_MOSQUITTO to the path of a newer one."
+        )
+    return ""

@@ -1,4 +1,4 @@
-"""Cuts the connections of clients to a broker, as a network does."""
+"""The port of a broker, and the connections that clients have to it."""
 
 from __future__ import annotations
 
@@ -6,39 +6,56 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import Callable, Collection, Iterator
+import stat
+from collections.abc import Collection, Iterator
 
-from .errors import BrokerError
+from .errors import BrokerError, PortInUseError
 
+# How the client ids of our own connections begin: one watches, the other asks for an answer.
 OBSERVER_ID_PREFIX = "mqtt-test-observer-"
-"""Begins the client ids of connections that watch the broker for the tests, and belong to none."""
-
 READY_ID_PREFIX = "ready-"
-"""Begins the client ids of connections that ask whether a broker answers."""
 
 _NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
+
+
+def reserve_port(host: str, port: int) -> socket.socket:
+    """Bind *port*, or a free one where it is 0, so that no other process takes it.
+
+    The socket does not listen: on Linux mosquitto can bind the same port beside it.
+    """
+    __tracebackhide__ = True
+    reservation = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        reservation.bind((host, port))
+    except OSError as error:
+        reservation.close()
+        if not port:
+            raise BrokerError(f"no port can be had on {host!r}: {error.strerror}.") from None
+        raise PortInUseError(
+            f"port {port} on {host} cannot be had: {error.strerror}. "
+            "Stop what uses it, or leave `port` out to get a free one."
+        ) from None
+    return reservation
 
 
 def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None:
     """Cut the connections of this process to a broker: of some clients, or of all but observers.
 
-    Args:
-        port: the broker's.
-        log: what it has logged, which tells whose connection is whose.
-        client_ids: of the clients; empty for all.
+    What it has logged tells whose connection is whose.
 
     Raises:
-        BrokerError: one that is named is not connected from this process.
+        BrokerError: a client that is named is not connected from this process.
     """
     __tracebackhide__ = True
     names = {int(port): name for port, name in _NEW_CLIENT.findall(log)}  # the last one counts
-
-    def is_wanted(client_port: int) -> bool:
-        name = names.get(client_port, "")
-        return name in client_ids if client_ids else not name.startswith(OBSERVER_ID_PREFIX)
-
-    cut = _cut_connections(port, is_wanted)
-    missed = set(client_ids) - {names[port] for port in cut if port in names}
+    missed = set(client_ids)
+    for own_port, connection in _connections_to(port):
+        name = names.get(own_port, "")
+        if name in client_ids or not (client_ids or name.startswith(OBSERVER_ID_PREFIX)):
+            with contextlib.suppress(OSError):  # it has just ended by itself
+                connection.shutdown(socket.SHUT_RDWR)
+                missed.discard(name)
     if missed:
         ours = (OBSERVER_ID_PREFIX, READY_ID_PREFIX)
         others = sorted({name for name in names.values() if not name.startswith(ours)})
@@ -47,29 +64,13 @@ def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None
         raise BrokerError(f"no client {which} is connected from this process.{hint}")
 
 
-def _cut_connections(port: int, is_wanted: Callable[[int], bool]) -> set[int]:
-    """Shut our ends of connections to *port* down; return the clients' own ports."""
-    cut = set()
-    for connection in _connections():
-        with connection, contextlib.suppress(OSError):  # one without a peer is no connection
-            own_port, peer_port = connection.getsockname()[1], connection.getpeername()[1]
-            if peer_port == port and is_wanted(own_port):
-                connection.shutdown(socket.SHUT_RDWR)
-                cut.add(own_port)
-    return cut
-
-
-def _connections() -> Iterator[socket.socket]:
-    """Give duplicates of the sockets of this process that speak TCP."""
-    for number in os.listdir("/dev/fd"):  # noqa: PTH208
-        with contextlib.suppress(OSError):  # the descriptor that listed them, or no socket
-            duplicate = os.dup(int(number))
-            try:
-                connection = socket.socket(fileno=duplicate)
-            except OSError:
-                os.close(duplicate)
-                continue
-            if connection.family in (socket.AF_INET, socket.AF_INET6):
-                yield connection
-            else:
-                connection.close()
+def _connections_to(port: int) -> Iterator[tuple[int, socket.socket]]:
+    """Give duplicates of our sockets that are connected to *port*, each with its own port."""
+    for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208
+        # It may be the descriptor that listed them, or a socket without a peer.
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(number).st_mode):
+                with socket.socket(fileno=os.dup(number)) as connection:
+                    is_tcp = connection.family in (socket.AF_INET, socket.AF_INET6)
+                    if is_tcp and connection.getpeername()[1] == port:
+                        yield connection.getsockname()[1], connection

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,51 +16,42 @@ from ..pytest_internals import value_in_use
 from ..summary import add_to_summary, runs
 from ..wire.endpoint import address
 from .binary import find_mosquitto, mosquitto_version
-from .errors import BrokerError, remedies
+from .child import LOG_NAME, LOG_TAIL_LINES
+from .errors import BrokerError as BrokerError  # "as": for the door
+from .errors import remedies
 from .external import ExternalMQTTBroker, SessionBroker
-from .failures import errors_as_failures
 from .folder import FOLDER_PREFIX
-from .log import LOG_TAIL_LINES
-from .process import TestMQTTBroker
-
-__all__ = [
-    "BrokerError",
-    "TestMQTTBroker",
-    "isolated_mqtt_broker",
-    "live_mqtt_broker",
-    "session_mqtt_broker",
-    "test_mqtt_broker",
-]
+from .process import TestMQTTBroker as TestMQTTBroker
 
 _session_broker = pytest.StashKey[SessionBroker]()
 
-_failed_restart = pytest.StashKey[str]()
+_given_up: weakref.WeakKeyDictionary[SessionBroker, str] = weakref.WeakKeyDictionary()
+"""The brokers that could not be started, each with the error."""
 
-_DEATH = "The broker died: {}"
-
-_brokers_of_test: list[tuple[SessionBroker, int]] = []
-
-
-def _is_used(broker: SessionBroker) -> bool:
-    return any(used is broker for used, _ in _brokers_of_test)
+_used: dict[SessionBroker, int] = {}
+"""The brokers that this test uses, each with the position in its log at which the test began."""
 
 
-def _note_use(broker: SessionBroker) -> None:
-    """Remember that this test uses *broker*, for the report should the test fail."""
-    _brokers_of_test.append((broker, broker.log_position))
+@contextlib.contextmanager
+def errors_as_failures() -> Iterator[None]:
+    """Turn our errors into failures without a traceback: the message says it all."""
+    try:
+        yield
+    except BrokerError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
 def _broker_of_session() -> SessionBroker:
     """Return the session's broker, started or not."""
-    config = runs[-1]
-    if _session_broker not in config.stash:
+    stash = runs[-1].stash
+    if _session_broker not in stash:
         # Not in a local variable, which pytest may show: the URL may hold a password.
-        config.stash[_session_broker] = (
+        stash[_session_broker] = (
             ExternalMQTTBroker(os.environ["MQTT_TEST_BROKER_URL"])
             if os.environ.get("MQTT_TEST_BROKER_URL")
             else TestMQTTBroker()
         )
-    return config.stash[_session_broker]
+    return stash[_session_broker]
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +59,7 @@ def session_mqtt_broker() -> Iterator[SessionBroker]:
     """The broker of this session (of each worker, under pytest-xdist)."""
     with errors_as_failures():
         broker = _broker_of_session()
-        broker.start()
+    _use(broker)
     yield broker
     _tell_death_between_tests(broker)
     broker.stop()
@@ -75,53 +68,11 @@ def session_mqtt_broker() -> Iterator[SessionBroker]:
 @pytest.fixture
 def live_mqtt_broker(session_mqtt_broker: SessionBroker) -> Iterator[SessionBroker]:
     """The session's broker, running at the start of the test whatever the last one did to it."""
-    _begin_test_with(session_mqtt_broker)
+    _use(session_mqtt_broker)
     yield session_mqtt_broker
-    if isinstance(session_mqtt_broker, TestMQTTBroker) and session_mqtt_broker.died():
-        pytest.fail(_DEATH.format(session_mqtt_broker.report_death()), pytrace=False)
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Have the session's broker run before the fixtures and clients of a test look for it.
-
-    It may be known to them by fixtures of a wider scope alone, which are not set up again.
-    """
-    broker = _session_broker_of(item)
-    if broker is not None:
-        _begin_test_with(broker)
-
-
-def _session_broker_of(item: pytest.Item) -> SessionBroker | None:
-    """Return what the fixture of that name, perhaps a user's own, has made for this test."""
-    broker: SessionBroker | None = value_in_use("session_mqtt_broker", item)
-    return broker
-
-
-def _begin_test_with(broker: SessionBroker) -> None:
-    """Have *broker* run, whatever the last test did to it; once a test."""
-    if _is_used(broker):
-        return
-    _tell_death_between_tests(broker)
-    with errors_as_failures():
-        _start_again(broker)
-    _note_use(broker)
-
-
-def _tell_death_between_tests(broker: SessionBroker) -> None:
-    if isinstance(broker, TestMQTTBroker) and broker.died():
-        add_to_summary("mosquitto died between two tests", broker.report_death())
-
-
-def _start_again(broker: SessionBroker) -> None:
-    """Start *broker* where it does not run; where that has failed once, fail without a wait."""
-    config = runs[-1]
-    if _failed_restart in config.stash:
-        raise BrokerError(config.stash[_failed_restart])
-    try:
-        broker.start()
-    except BrokerError as error:
-        config.stash[_failed_restart] = f"The broker could not be started again. {error}"
-        raise
+    death = session_mqtt_broker.report_death()
+    if death:
+        pytest.fail(death, pytrace=False)
 
 
 @pytest.fixture
@@ -134,19 +85,87 @@ def test_mqtt_broker(live_mqtt_broker: SessionBroker) -> SessionBroker:
 def isolated_mqtt_broker() -> Iterator[TestMQTTBroker]:
     """A broker for one test alone: to be killed, paused, or filled with persistent sessions."""
     broker = TestMQTTBroker()
-    with errors_as_failures():
-        broker.start()
-    _note_use(broker)
+    _use(broker)
     yield broker
     broker.stop()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Start the session's broker again before the fixtures and clients of a test look for it.
+
+    A test may know it by fixtures of a wider scope alone, which are not set up again.
+    """
+    broker = value_in_use("session_mqtt_broker", item)  # perhaps of a user's own fixture
+    if broker is not None:
+        _use(broker)
+
+
+def _use(broker: SessionBroker) -> None:
+    """Start *broker* where it does not run; where that has failed once, fail without a wait."""
+    if broker in _used:
+        return
+    _tell_death_between_tests(broker)
+    position = broker.log_position
+    with errors_as_failures():
+        if broker in _given_up:
+            raise BrokerError(f"The broker could not be started again. {_given_up[broker]}")
+        try:
+            broker.start()
+        except BrokerError as error:
+            _given_up[broker] = str(error)
+            raise
+    _used[broker] = position
+
+
+def _tell_death_between_tests(broker: SessionBroker) -> None:
+    death = broker.report_death()
+    if death:
+        add_to_summary("mosquitto died between two tests", death)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Fail a test in which a broker died, and add to a failed one's report what the brokers say."""
+    outcome: Any = yield
+    report = outcome.get_result()
+    broker_of_session = value_in_use("session_mqtt_broker", item)
+    if broker_of_session is not None:
+        _used.setdefault(broker_of_session, 0)  # this test has started it
+    for broker, start in _used.items():
+        # What dies as wider fixtures are torn down has died between two tests.
+        is_told_here = report.when != "teardown" and not report.skipped
+        death = broker.report_death() if is_told_here else ""
+        if death and not report.failed:
+            report.outcome, report.longrepr = "failed", death
+        elif report.failed:
+            lines = [death] if death else broker.log_since(start).splitlines()[-LOG_TAIL_LINES:]
+            place = f" ({broker.log_path})" if broker.log_path else ""
+            if lines:
+                title = f"mosquitto log of {broker.host}:{broker.port}{place}"
+                report.sections.append((title, "\n".join(lines)))
+
+
+def pytest_runtest_logfinish() -> None:
+    """Forget which brokers the test has used: it has been reported."""
+    _used.clear()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """Let a broker go on that the test has left paused: what is torn down now needs it."""
+    for broker in _used:
+        if isinstance(broker, TestMQTTBroker) and broker.is_running():
+            broker.resume()
+
+
+pytest_sessionfinish = pytest_runtest_teardown  # of a test that Ctrl-C has ended
 
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Print mosquitto's version, and where the session's broker and its log will be.
 
-    The port is reserved and the folder made for that, but mosquitto starts with the first test
-    that uses it. Under pytest-xdist every worker has a broker of its own, and a suite may make
-    its own brokers: the report of a failed test names the address and log of those it used.
+    The port is reserved and the folder made for that; mosquitto starts with the first test that
+    uses it. The report of a failed test names the address and log of each broker it used.
     """
     try:
         return f"mosquitto: {_describe_broker(config)}"
@@ -161,70 +180,12 @@ def _describe_broker(config: pytest.Config) -> str:
     executable = find_mosquitto()
     binary = f"version {mosquitto_version(executable) or 'unknown'} ({executable})"
     if config.pluginmanager.has_plugin("dsession"):
-        logs = Path(tempfile.gettempdir(), f"{FOLDER_PREFIX}*", "mosquitto.log")
-        return (
-            f"{binary}, one a worker at 127.0.0.1, logs {logs}; "
-            "the report of a failed test names its own"
-        )
+        logs = Path(tempfile.gettempdir(), f"{FOLDER_PREFIX}*", LOG_NAME)
+        place = f"one a worker at 127.0.0.1, logs {logs}"
+        return f"{binary}, {place}; the report of a failed test names its own"
     with remedies():
         broker.reserve()
     return f"{binary}, session broker at {broker.host}:{broker.port}, log {broker.log_path}"
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown() -> None:
-    """Let a broker go on that the test has left paused: what is torn down now needs it."""
-    _resume_brokers()
-
-
-def _resume_brokers() -> None:
-    for broker, _ in _brokers_of_test:
-        if isinstance(broker, TestMQTTBroker) and broker.is_running():
-            broker.resume()
-
-
-def pytest_runtest_logfinish() -> None:
-    """Forget which brokers the test has used: it has been reported."""
-    _brokers_of_test.clear()
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Fail a test in which a broker died, and add to a failed one's report what the brokers say."""
-    outcome: Any = yield
-    report = outcome.get_result()
-    broker_of_session = _session_broker_of(item)
-    if broker_of_session is not None and not _is_used(broker_of_session):
-        _brokers_of_test.append((broker_of_session, 0))  # this test has started it
-    for broker, start in _brokers_of_test:
-        # What dies as wider fixtures are torn down has died between two tests.
-        is_told_here = report.when != "teardown" and not report.skipped
-        if is_told_here and isinstance(broker, TestMQTTBroker) and broker.died():
-            _report_death(report, broker)
-        elif report.failed:
-            _report_log(report, broker, start)
-
-
-def _report_death(report: Any, broker: TestMQTTBroker) -> None:
-    death = _DEATH.format(broker.report_death())
-    if report.failed:
-        report.sections.append((f"mosquitto on {broker.host}:{broker.port}", death))
-    else:
-        report.outcome, report.longrepr = "failed", death
-
-
-def _report_log(report: Any, broker: SessionBroker, start: int) -> None:
-    lines = broker.log_since(start).splitlines()[-LOG_TAIL_LINES:]
-    if lines:
-        place = f" ({broker.log_path})" if broker.log_path else ""
-        title = f"mosquitto log of {broker.host}:{broker.port}{place}"
-        report.sections.append((title, "\n".join(lines)))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_sessionfinish() -> None:
-    """Let a broker go on that the test has left paused which Ctrl-C has ended."""
-    _resume_brokers()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -11,21 +11,16 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-from ..originals import Popen, monotonic
+from ..originals import monotonic
 from ..wire.endpoint import MQTTEndpoint
-from .binary import complaints_about_age, doubts_about, find_mosquitto, version_in
+from .binary import doubt_about, find_mosquitto, mosquitto_version, version_in
+from .child import LOG_NAME, LoggedProcess, kill_group, signal_group, spawn
 from .config import SPARE_HOST, Config
-from .connections import READY_ID_PREFIX, disconnect_clients
+from .connections import READY_ID_PREFIX, disconnect_clients, reserve_port
 from .errors import BrokerError, PortInUseError, remedies
-from .folder import Folder
-from .group import kill_group, signal_group
-from .guardian import clean_up
-from .log import Log
-from .popen import PopenInterface
-from .ports import reserve_port
+from .folder import Folder, clean_up
 
 START_ATTEMPTS = 5
 START_TIMEOUT = 10.0
@@ -33,13 +28,13 @@ STOP_TIMEOUT = 5.0
 POLL_INTERVAL = 0.001
 
 
-class TestMQTTBroker(PopenInterface, MQTTEndpoint):
+class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
     """A mosquitto of our own: ``with TestMQTTBroker() as broker: connect(broker.port)``.
 
     Args:
         host: the address to listen on.
         port: the port to listen on; a free one where it is left out, kept over restarts.
-        username: with *password*, the only credentials that get in; without, anybody does.
+        username: with *password*, the only credentials that get in; without, all clients do.
         password: see *username*.
         tls: make a certificate authority and a certificate (needs the package trustme);
             ``ssl_context`` is then what a client needs.
@@ -78,26 +73,20 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
             raise ValueError("username and password go together: give both or neither")
         if not host:
             raise ValueError("host is empty, which means all interfaces: name one, or leave it out")
-        self._config = Config(
-            self,
-            tls=tls,
-            require_client_certificate=require_client_certificate,
-            lines=config_lines,
-        )
+        if isinstance(config_lines, str):
+            raise TypeError("config_lines is a list of lines, not one string: [line, ...]")
+        self._config = Config(self, tuple(config_lines), tls, require_client_certificate)
         self._port_is_chosen = not port
         self._port_is_known = False  # to clients
         self._executable = executable
         self._reservations: list[weakref.finalize[Any, Any]] = []
         self._spare_port = 0
-        self._process: subprocess.Popen[bytes] | None = None
         self._folder: Folder | None = None
-        self._log = Log()
         self._end_is_known = True
         _brokers.add(self)
 
     def __enter__(self) -> TestMQTTBroker:
-        self.start()
-        return self
+        return self.start()
 
     def __exit__(self, *_exc_info: object) -> None:
         self.stop()
@@ -106,48 +95,16 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
         state = f"pid {self.pid}" if self.is_running() else "not running"
         return f"<{type(self).__name__} {self.host}:{self.port or '?'} {state}>"
 
-    @property
-    def pid(self) -> int | None:
-        """The process id of mosquitto, or None where it was not started."""
-        return self._process.pid if self._process else None
-
-    @property
-    def log(self) -> str:
-        """What mosquitto has logged so far, over all its restarts."""
-        return self._log.text
-
-    @property
-    def log_path(self) -> Path | None:
-        """The file that mosquitto logs to, until it is stopped."""
-        return self._log.path
-
-    @property
-    def log_position(self) -> int:
-        """Where the log ends at present, for ``log_since``."""
-        return self._log.position
-
-    def log_since(self, position: int) -> str:
-        """Return what mosquitto has logged since the log was at *position*."""
-        return self._log.since(position)
-
     def get_tls_params(self) -> dict[str, str]:
-        """Return the files that a client needs for ``client.tls_set(**...)``, while it runs.
-
-        That is ``ca_certs``, and ``certfile`` and ``keyfile`` where a client certificate is
-        required. Empty without TLS. A Python client does as well with ``ssl_context``.
-        """
+        """Return the files for ``client.tls_set(**...)``, while it runs; or use ``ssl_context``."""
         return self._config.client_files(self._folder.path) if self._folder else {}
 
-    # Life
-
-    def reserve(self) -> None:
+    def reserve(self) -> Folder:
         """Choose the port and make the folder of the log, for a start later on."""
-        self._reserve()
-
-    def _reserve(self) -> Folder:
         if self._folder is None or not self._folder.is_ours():
             self._folder = Folder()
-            self._log.open(self._folder.path / "mosquitto.log")
+            self.log_path = self._folder.path / LOG_NAME
+            self.log_path.touch(mode=0o600)
         if not self._reservations:
             self.port = self._reserve_port(self.host, self.port)
             if self.websockets:
@@ -163,12 +120,8 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
     def start(self) -> TestMQTTBroker:
         """Start mosquitto and return this broker when it answers; at once where it runs already.
 
-        ``broker = TestMQTTBroker(port=1883).start()`` takes the place of a ``Popen`` of mosquitto
-        and of the wait behind it.
-
         Raises:
-            BrokerError: no binary, a port in use, a broker that does not start; with the end
-                of its log.
+            BrokerError: no binary, a port in use, a broker that does not start; with its log.
         """
         __tracebackhide__ = True
         if self.is_running():
@@ -184,7 +137,6 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
                 # Another process took the port between our choice and mosquitto's bind.
                 if not attempts_left or self._port_is_known or not self._port_is_chosen:
                     raise
-                self._release_ports()
                 self.port = 0
         self._port_is_known = True
         self._end_is_known = False
@@ -195,14 +147,16 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
         with contextlib.ExitStack() as on_failure:
             on_failure.callback(self._discard_everything, failed=True)
             self._discard_process()
-            folder = self._reserve()
-            config = self._config.write(folder.path, self._spare_port)
+            folder = self.reserve().path
+            config = self._config.write(folder, self._spare_port)
             if sys.platform != "linux":
-                self._release_ports()  # BSD lets nobody bind beside it, mosquitto neither
-            self._process = _spawn(executable, config, folder.path / "mosquitto.log")
+                self._release_ports()  # BSD lets no process bind beside it
+            self._process = spawn(executable, config, folder / LOG_NAME)
             self.wait_for_ready(START_TIMEOUT)
-            for complaint in complaints_about_age(executable, version_in(self._log.current) or ""):
-                raise BrokerError(complaint)
+            version = version_in(self._current_log)
+            doubt = version and doubt_about(executable, version)
+            if doubt:
+                raise BrokerError(doubt)
             on_failure.pop_all()
 
     def stop(self) -> None:
@@ -212,27 +166,39 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
         finally:  # a second Ctrl-C included
             self._discard_everything()
 
+    terminate = stop
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for mosquitto's end, clean up and return its exit status; 0 where it was stopped."""
+        status = self._process.wait(timeout) if self._process else 0
+        self.stop()
+        return status
+
+    def communicate(
+        self,
+        input: bytes | None = None,  # noqa: ARG002 (as in Popen)
+        timeout: float | None = None,
+    ) -> tuple[bytes, bytes]:
+        """Wait like ``wait``; return no output, and what mosquitto has logged."""
+        self.wait(timeout)
+        return b"", self.log.encode()
+
     def _end_in_order(self) -> None:
         self._end_is_known = True
-        if self._process is None or self._process.poll() is not None:
-            return
-        signal_group(self._process, signal.SIGTERM)
-        signal_group(self._process, signal.SIGCONT)  # one that is paused could not end
-        with contextlib.suppress(OSError):
-            # mosquitto blocks signals while it waits for events, for 100 ms: give it an event.
-            socket.create_connection((self.host, self.port), STOP_TIMEOUT).close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(STOP_TIMEOUT)
+        if self._process is not None and self.is_running():
+            signal_group(self._process, signal.SIGTERM)
+            signal_group(self._process, signal.SIGCONT)  # one that is paused could not end
+            with contextlib.suppress(OSError):
+                # mosquitto blocks signals while it waits for events, for 100 ms: give it an event.
+                socket.create_connection((self.host, self.port), STOP_TIMEOUT).close()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(STOP_TIMEOUT)
+        self._discard_process()
 
     def restart(self) -> None:
-        """Stop mosquitto and start it again, empty, on the same port.
-
-        Raises:
-            BrokerError: it does not start.
-        """
+        """Stop mosquitto and start it again, empty, on the same port."""
         __tracebackhide__ = True
         self._end_in_order()
-        self._discard_process()
         self.start()
 
     def is_running(self) -> bool:
@@ -259,8 +225,6 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
             select.select([], [], [], POLL_INTERVAL)  # unlike `process.wait`, in frozen time too
         return True
 
-    # Faults
-
     def kill(self) -> None:
         """Kill mosquitto (SIGKILL), as a crash would: no client is told."""
         self._end_is_known = True
@@ -282,51 +246,49 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
             broker.disconnect_clients()  # all but the pool's shared connection
             broker.disconnect_clients("thermostat")
 
-        mosquitto runs on with all that it retains. Neither side gets a DISCONNECT: mosquitto
-        publishes the wills of the clients, keeps the sessions that are to be kept, and lets the
-        clients in as soon as they come back. Call ``stop()`` or ``pause()`` first, or use
-        ``kill()``, where they are not to come back at once.
-
-        The connections are cut at the ends that this process has: clients in other processes
-        stay connected.
+        Neither side gets a DISCONNECT: mosquitto publishes the wills of the clients, and lets
+        them in as soon as they come back. Call ``stop()`` or ``pause()`` first, or use ``kill()``,
+        where they are not to come back at once. Clients in other processes stay connected.
 
         Raises:
             BrokerError: a client that is named is not connected from this process.
         """
         __tracebackhide__ = True
         self._require_process("disconnect the clients of")
-        disconnect_clients(self.port, self._log.current, client_ids)
-
-    # Death
+        disconnect_clients(self.port, self._current_log, client_ids)
 
     def died(self) -> bool:
         """Return whether mosquitto has ended although no call asked it to."""
         return not self._end_is_known and not self.is_running()
 
     def report_death(self) -> str:
-        """Return mosquitto's exit status and the end of its log; it is known from then on."""
+        """Return how mosquitto has ended although no call asked it to; told once, else empty."""
+        if not self.died():
+            return ""
         self._end_is_known = True
         status = self._process.returncode if self._process else None
         name = f" That is {signal.Signals(-status).name}." if status and status < 0 else ""
-        return f"mosquitto ended with status {status}.{name} {self._log.tail()}"
+        return f"The broker died: mosquitto ended with status {status}.{name} {self._log_tail}"
 
     def _has_logged(self, text: str) -> bool:
-        is_configured = self._config.options & {"log_type", "log_dest", "connection_messages"}
-        if is_configured or text in self._log.current:
+        is_configured = self._config.sets("log_type", "log_dest", "connection_messages")
+        if is_configured or text in self._current_log:
             return True
         if self._folder is not None:
             self._folder.check_space()  # a log that cannot grow says nothing, for ever
         return False
 
     def _start_error(self, what: str) -> BrokerError:
-        port_is_taken = "Address already in use" in self._log.current
-        parts = [f"mosquitto on {self.host}:{self.port} {what}."]
-        if not port_is_taken:
-            parts += doubts_about(find_mosquitto(self._executable))
-        if self._config.lines:
-            parts += [f"Our config_lines: {list(self._config.lines)}."]
+        port_is_taken = "Address already in use" in self._current_log
+        executable = find_mosquitto(self._executable)
+        parts = [
+            f"mosquitto on {self.host}:{self.port} {what}.",
+            "" if port_is_taken else doubt_about(executable, mosquitto_version(executable)),
+            f"Our config_lines: {[*self._config.lines]}." if self._config.lines else "",
+            self._log_tail,
+        ]
         kind = PortInUseError if port_is_taken else BrokerError
-        return kind(" ".join([*parts, self._log.tail()]))
+        return kind(" ".join(filter(None, parts)))
 
     def _require_process(self, verb: str) -> subprocess.Popen[bytes]:
         __tracebackhide__ = True
@@ -344,7 +306,7 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
         """Remove all that was made, first what holds descriptors: there may be no other."""
         self._discard_process()
         if self._folder is not None:
-            self._log.close()
+            self._earlier_log, self.log_path = self.log, None
             if failed:  # perhaps because it went to the background
                 clean_up(self._folder.path)
             self._folder.remove()
@@ -358,27 +320,6 @@ class TestMQTTBroker(PopenInterface, MQTTEndpoint):
 
 
 MQTTTestBroker = TestMQTTBroker
-
-
-def _spawn(executable: str, config: Path, log_path: Path) -> subprocess.Popen[bytes]:
-    __tracebackhide__ = True
-    with log_path.open("ab") as log:
-        try:
-            return Popen(
-                [executable, "-c", str(config)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for pytest, which stops us in order
-            )
-        except OSError as error:
-            if error.filename is None:
-                raise  # no descriptor, no process: the file is not to blame
-            raise BrokerError(
-                f"{executable} cannot be run ({error.strerror}). "
-                "Give the path of a mosquitto binary for this machine."
-            ) from None
-
 
 _brokers: weakref.WeakSet[TestMQTTBroker] = weakref.WeakSet()
 

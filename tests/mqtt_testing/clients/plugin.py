@@ -12,7 +12,7 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from ..broker.external import SessionBroker
-from ..broker.failures import errors_as_failures
+from ..broker.plugin import errors_as_failures
 from ..broker.process import TestMQTTBroker
 from ..markers import LEAKS_ON_PURPOSE
 from ..pytest_internals import scope_in_use

@@ -1,0 +1,95 @@
+"""A child process that leads a group, and its log."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from ..originals import Popen
+from .errors import BrokerError
+
+LOG_NAME = "mosquitto.log"
+LOG_TAIL_LINES = 20
+
+
+class LoggedProcess:
+    """A child process and its log, over all its restarts."""
+
+    log_path: Path | None = None
+    """The file that mosquitto logs to, until it is stopped."""
+
+    _process: subprocess.Popen[bytes] | None = None
+    _earlier_log = ""
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of mosquitto, or None where it was not started."""
+        return self._process.pid if self._process else None
+
+    def poll(self) -> int | None:
+        """Return None while mosquitto runs, and then its exit status; 0 where it was stopped."""
+        return self._process.poll() if self._process else 0
+
+    @property
+    def log(self) -> str:
+        """What mosquitto has logged so far."""
+        return self._earlier_log + self._current_log
+
+    @property
+    def log_position(self) -> int:
+        """Where the log ends at present, for ``log_since``; cheaper than reading it."""
+        size = self.log_path.stat().st_size if self.log_path else 0
+        return len(self._earlier_log.encode()) + size
+
+    def log_since(self, position: int) -> str:
+        """Return what mosquitto has logged since the log was at *position*."""
+        return self.log.encode()[position:].decode(errors="replace")
+
+    @property
+    def _current_log(self) -> str:
+        try:
+            return self.log_path.read_text(errors="replace") if self.log_path else ""
+        except FileNotFoundError:  # others have cleaned up the temporary folder
+            return ""
+
+    @property
+    def _log_tail(self) -> str:
+        lines = self.log.splitlines()[-LOG_TAIL_LINES:]
+        return "\n".join(["The end of its log:", *lines]) if lines else "It has logged nothing."
+
+
+def spawn(executable: str, config: Path, log_path: Path) -> subprocess.Popen[bytes]:
+    """Start mosquitto as the leader of a process group."""
+    __tracebackhide__ = True
+    with log_path.open("ab") as log:
+        try:
+            return Popen(
+                [executable, "-c", str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for pytest, which stops us in order
+            )
+        except OSError as error:
+            if error.filename is None:
+                raise  # no descriptor, no process: the file is not to blame
+            raise BrokerError(
+                f"{executable} cannot be run ({error.strerror}). "
+                "Give the path of a mosquitto binary for this machine."
+            ) from None
+
+
+def signal_group(leader: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to a process and its children: mosquitto may be a script that has some."""
+    if leader.poll() is None:  # else its number may be another's by now
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader.pid, number)
+
+
+def kill_group(leader: subprocess.Popen[bytes]) -> None:
+    """Kill a process and its children, and wait for its end."""
+    signal_group(leader, signal.SIGKILL)
+    leader.wait()
