@@ -7,6 +7,7 @@ the change is made, so that whatever is interrupted can be undone.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import io
@@ -184,7 +185,8 @@ class State:
     def _write(self, change: Change) -> None:
         target = self._root / change.path
         if change.new is None:
-            target.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                target.unlink()
             self._remove_if_empty(target.parent)
             return
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -198,7 +200,7 @@ class State:
 
         A folder of the user's that was empty before is one that git does not know either.
         """
-        while folder != self._root and not any(folder.glob("*.py")):
+        while folder != self._root and folder.is_dir() and not any(folder.glob("*.py")):
             shutil.rmtree(folder / "__pycache__", ignore_errors=True)
             try:
                 folder.rmdir()

@@ -77,7 +77,8 @@ class Option:
         files = [Path(f"{module}.py") for module in self.modules]
         if self.modules != _FUTURES_ALONE:
             folder = OUR_TESTS / OUR_FOLDER
-            files += sorted(path.relative_to(OUR_TESTS) for path in folder.rglob("*.py"))
+            ours = (path for path in folder.rglob("*") if path.suffix in (".py", ".toml"))
+            files += sorted(path.relative_to(OUR_TESTS) for path in ours)
         return tuple(files)
 
 

@@ -4,7 +4,7 @@ import json
 from textwrap import dedent
 
 import pytest
-from helpers.drop_in import ALL_MODULES, CAMERA_SERVICE
+from helpers.drop_in import ALL_MODULES, CAMERA_SERVICE, copied_files
 from helpers.migrating_user import NEEDS_LIBCST, SLOW, plan
 from migration.state import FOLDER
 from migration.wiring import OPTIONS, wired_options
@@ -126,7 +126,7 @@ def test_everything_by_the_book(stubborn):
     assert proof["override_took"]
     assert proof["works"]
     assert proof["outcome"] == "passed"
-    assert stubborn.git("status", "--porcelain").count("tests/") == 6
+    assert stubborn.git("status", "--porcelain").count("tests/") == 7
 
     stubborn.run("fix")
     assert "test_run_discovery_once()" in stubborn.read("tests/test_detect.py")
@@ -136,7 +136,7 @@ def test_everything_by_the_book(stubborn):
     assert verified["after"] == {"passed": 3}
     assert verified["regressions"] == []
     assert verified["remarks"] == []
-    assert stubborn.files().keys() - before.keys() == {f"tests/{m}.py" for m in ALL_MODULES}
+    assert stubborn.files().keys() - before.keys() == {f"tests/{file}" for file in copied_files(ALL_MODULES)}
 
     data = run("status", status=1)
     leftovers = data["items"].pop()
@@ -175,7 +175,7 @@ def test_every_layout(user, mode, package, option):
     assert proof["test"] == "tests/test_detect.py::test_a_setting"
     assert proof["outcome"] == ("passed" if option == 1 else "failed")
     after = user.files()
-    added = {f"tests/{module}.py" for module in OPTIONS[option].modules}
+    added = {f"tests/{file}" for file in copied_files(OPTIONS[option].modules)}
     assert after.keys() - before.keys() == {"tests/conftest.py", *added}
     assert wired_options(user.repository) == ([1, 2] if option == 1 else [option])
 

@@ -34,7 +34,7 @@ def test_a_diff_names_missing_line_ends():
 def test_fixtures_are_looked_up_by_their_module(user):
     from migration.wiring import is_in_effect
 
-    ours = CollectedTest("t", False, {"camera_detector": "tests.optimized_service_fixture"})
+    ours = CollectedTest("t", False, {"camera_detector": "tests.mqtt_testing.services.fixture"})
     theirs = CollectedTest("t", False, {"camera_detector": "test_detect"})
     assert is_in_effect(OPTIONS[1], ours)
     assert not is_in_effect(OPTIONS[1], theirs)

@@ -106,11 +106,13 @@ def test_an_error_half_way_loses_nothing(user):
     changes = [
         Change(Path("tests/test_detect.py"), SLOW.encode(), b"lost"),
         Change(Path("tests/new.py"), None, b"new"),
-        Change(Path("tests/no/folder.py"), None, b"new"),
+        Change(Path("tests/new/folder/new.py"), None, b"new"),
+        Change(Path("tests/test_detect.py/no/folder.py"), None, b"new"),
     ]
-    with pytest.raises(CannotMigrateError, match=r"No such file.*nothing was changed"):
+    with pytest.raises(CannotMigrateError, match=r"Not a directory.*nothing was changed"):
         user.state.make(changes)
     assert user.files() == before
+    assert not (user.root / "tests" / "new").exists()
     assert not (user.root / FOLDER).exists()
 
 
@@ -118,7 +120,7 @@ def test_an_error_half_way_keeps_what_was_done_before(user):
     make(user, "tests/a.py", b"1\n")
     kept = user.state.records
     with pytest.raises(CannotMigrateError):
-        make(user, "tests/no/folder.py", b"new")
+        make(user, "tests/a.py/no/folder.py", b"new")
     assert user.state.records == kept
     user.state.restore()
     assert not (user.root / "tests" / "a.py").exists()

@@ -1,19 +1,17 @@
 """`migrate.py` scan, fix, status and verify, and what verify makes of a failure."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.drop_in import ALL_MODULES
+from helpers.drop_in import ALL_MODULES, copy_modules
 from helpers.migrating_user import (
     FINDING_AT_ONCE,
     LINES,
     NEEDS_LIBCST,
-    ROOT,
     SCRIPT,
     SLEEPING,
     SLOW,
@@ -72,8 +70,7 @@ def test_fix_says_what_it_needs(user, monkeypatch):
 
 def test_what_somebody_has_wired_by_hand_is_fine(user):
     user.write("tests/conftest.py", LINES)
-    for module in ALL_MODULES:
-        shutil.copy(ROOT / "tests" / f"{module}.py", user.root / "tests")
+    copy_modules(ALL_MODULES, user.root / "tests")
     assert user.data("apply")["changes"] == []
     items = user.data("status", status=1)["items"]
     assert [item["done"] for item in items[:3]] == [True] * 3

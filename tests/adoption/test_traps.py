@@ -645,7 +645,6 @@ ENDINGS = {
         1,
         "",
     ),
-    "SIGTERM": ("def test_last(): os.kill(os.getpid(), signal.SIGTERM); time.sleep(9)", 143, ""),
 }
 
 

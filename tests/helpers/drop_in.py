@@ -112,6 +112,15 @@ class Repository:
         )
 
 
+def copied_files(modules: Iterable[str]) -> set[str]:
+    """Return what a user of *modules* copies, relative to the folder of tests."""
+    files = {f"{module}.py" for module in modules}
+    if files != {"concurrent_futures_fix.py"}:
+        ours = [path for path in KIT.rglob("*") if path.suffix in (".py", ".toml")]
+        files |= {path.relative_to(TESTS).as_posix() for path in ours}
+    return files
+
+
 def copy_modules(modules: Iterable[str], tests: Path) -> None:
     """Copy doors into a folder of tests, and the folder that is behind them."""
     for module in modules:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Iterable
 from importlib import import_module
 from types import FrameType, ModuleType
@@ -49,7 +49,7 @@ def _register_once(manager: pytest.PytestPluginManager, module: ModuleType) -> N
 
 def _importing_frame() -> FrameType | None:
     """Return the frame of the plugin manager whose import this is: pytest has no public way."""
-    frame: FrameType | None = sys._getframe(1)
+    frame = inspect.currentframe()
     while frame is not None:
         if isinstance(frame.f_locals.get("self"), pytest.PytestPluginManager):
             return frame

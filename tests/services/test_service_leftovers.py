@@ -299,7 +299,8 @@ class TestLeftovers:
         )
         result = repository.run("-W", "error", "--strict-markers")
         result.assert_outcomes(passed=2)
-        result.stdout.no_fnmatch_line("*runs on*")
+        result.stdout.no_fnmatch_line("*left behind*")
+        result.stdout.fnmatch_lines(["*runs on after the last test; *test_one*"])
 
     def test_what_cannot_be_ended_is_named_once_with_its_test_and_its_stack(self, repository):
         repository.write(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -119,7 +118,8 @@ def override_fixture(name: str, fixture: Any) -> None:
             f"override_fixture({name!r}, ...) takes a fixture, not {fixture!r}; "
             "make one with service_fixture(...) or @pytest.fixture"
         )
-    callers = [Path(f.f_globals.get("__file__") or "") for f, _ in walk_stack(sys._getframe(1))]
+    frames = [frame for frame, _ in walk_stack(inspect.currentframe())][1:]
+    callers = [Path(frame.f_globals.get("__file__") or "") for frame in frames]
     conftest = next((file for file in callers if file.name == "conftest.py"), None)
     folder = conftest and conftest.parent
     _overrides[name, folder] = Override(name, fixture, folder, by_import=conftest != callers[0])

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import subprocess
-import sys
-from types import TracebackType
 from typing import Any
 
 import pytest
@@ -29,7 +28,8 @@ class Programs:
         @functools.wraps(initialise)
         def initialise_and_note(program: Any, *args: Any, **kwargs: Any) -> None:
             initialise(program, *args, **kwargs)
-            caller = str(sys._getframe(1).f_globals.get("__name__"))
+            frame = inspect.currentframe()
+            caller = frame.f_back.f_globals.get("__name__") if frame and frame.f_back else ""
             if f"{_OURS}." not in f".{caller}.":
                 self._started.append(program)
 
@@ -37,12 +37,7 @@ class Programs:
         self._patch.setattr(Popen, "__init__", initialise_and_note)
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exc_info: object) -> None:
         self._patch.undo()
 
     def end(self) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -19,21 +19,19 @@ _ENOUGH = "without it the fast fixture takes the place of every fixture {}."
 
 
 def useless_lines(name: str, fast: Any) -> Iterator[str]:
-    """Say which lines were meant to replace the fixture *name* by *fast*, and do nothing."""
+    """Give which lines were meant to replace the fixture *name* by *fast*, and do nothing."""
     modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
-    files = Counter(getattr(module, "__file__", None) for module in modules)
-    for module in modules:
-        fixture = vars(module).get(name)
-        if marker_of(fixture) is None:
-            continue
+    for module in [module for module in modules if name in vars(module) and marker_of(vars(module)[name])]:
+        fixture = vars(module)[name]
         code = getattr(function_of(fixture), "__code__", None)
         if code and any(vars(module).get(used) is fast for used in code.co_names):
             yield (
                 f"{code.co_filename}:{code.co_firstlineno}: a fixture cannot be called like a "
                 f"function, so this {name} was not used. Delete it: {_ENOUGH.format(name)}"
             )
-        path = module.__name__
-        if fixture is fast and "." in path and files[module.__file__] > 1:
+        path, file = module.__name__, module.__file__
+        twins = [other for other in modules if vars(other).get("__file__") == file]
+        if fixture is fast and "." in path and len(twins) > 1:
             yield (
                 f"conftest.py: `{path}.{name} = ...` does nothing, since pytest collects another "
                 f"module object of that file. Delete it, and `import {path}`: "
@@ -64,7 +62,7 @@ class _TestsPackageFinder(MetaPathFinder):
 
 def _importing_line() -> str | None:
     """Return the line of a conftest.py that imports something now; None if none does."""
-    for frame, number in walk_stack(sys._getframe(1)):
+    for frame, number in walk_stack(inspect.currentframe()):
         file = frame.f_code.co_filename
         if Path(file).name == "conftest.py":
             return linecache.getline(file, number, frame.f_globals).strip()
