@@ -265,7 +265,7 @@ class State:
     def _content(self, path: Path) -> bytes | None:
         try:
             return (self._root / path).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def _digest_of(self, content: bytes | None) -> str | None:
