@@ -42,7 +42,7 @@ class Repository:
         """Return what is in a file; None where there is none."""
         try:
             return (self.root / path).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def fingerprint(self) -> str:

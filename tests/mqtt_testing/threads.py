@@ -7,7 +7,6 @@ started and by which thread, the other so that a thread can be woken from its sl
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import sys
 import threading
@@ -231,14 +230,20 @@ def interrupt(thread: threading.Thread, error: type[BaseException] = SystemExit)
         with contextlib.suppress(RuntimeError):  # it has closed this very moment
             loop.call_soon_threadsafe(_cancel_and_stop, loop)
     elif thread.ident is not None:
-        ident = ctypes.c_ulong(thread.ident)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(error))
+        _set_async_error(thread.ident, error)
         _wake_from_wait(thread)
 
 
 def forget_interruption(thread: threading.Thread) -> None:
     """Take back an error that *thread* has not raised yet."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), None)
+    _set_async_error(thread.ident or 0, None)
+
+
+def _set_async_error(ident: int, error: type[BaseException] | None) -> None:
+    import ctypes  # on use
+
+    argument = None if error is None else ctypes.py_object(error)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
 
 
 def _ignore(*_args: object) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import pytest
 
 from ..clients.pool import SharedMQTTPool
 from ..markers import leaks_on_purpose
 from ..summary import add_to_summary
-from .lifetime import Names, ServiceUnderTest, as_tuple, services_of_test
+
+if TYPE_CHECKING:
+    pass
+
+Names = Union[str, Sequence[str]]
 
 RUNNING_FLAGS = ("_running", "running")
-
 CLEANUP_METHODS = ("cleanup", "shutdown", "stop", "close")
+
+services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
 
 
 def service_fixture(
@@ -53,6 +58,8 @@ def service_fixture(
         **of_the_slow_one: Any,  # what it needs is set up: see override.py
     ) -> Iterator[Any]:
         """The service, built by its own constructor; nothing of it is left behind."""
+        from .lifetime import ServiceUnderTest  # on use: it brings half of the folder
+
         for name in requires:
             if name not in of_the_slow_one:
                 _request_if_defined(request, name)
@@ -77,6 +84,11 @@ def service_fixture(
                 add_to_summary(title, f"{request.node.nodeid}: {leak}")
 
     return fast_service
+
+
+def as_tuple(names: Names) -> tuple[str, ...]:
+    """Return one name, or several, as several."""
+    return (names,) if isinstance(names, str) else tuple(names)
 
 
 def _request_if_defined(request: pytest.FixtureRequest, name: str) -> None:

@@ -8,7 +8,7 @@ import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 import pytest
 
@@ -21,10 +21,9 @@ from .alarm import alarm
 from .background import BackgroundTasks
 from .coroutines import awaited, finished
 from .errors import ServiceFixtureError
+from .fixture import Names, as_tuple
 from .leftovers import Leftovers, interrupt_callbacks
 from .running_flag import RunningFlag
-
-Names = Union[str, Sequence[str]]
 
 HOST_VARIABLES = ("MQTT_BROKER", "MQTT_HOST", "MQTT_BROKER_HOST", "MQTT_SERVER")
 
@@ -39,11 +38,6 @@ SHORT_SLEEP = 0.001
 
 class _CleanupInterrupted(BaseException):
     """Raised in a cleanup that does not end, of which no ``except Exception`` gets hold."""
-
-
-def as_tuple(names: Names) -> tuple[str, ...]:
-    """Return one name, or several, as several."""
-    return (names,) if isinstance(names, str) else tuple(names)
 
 
 @dataclass
@@ -154,9 +148,6 @@ class ServiceUnderTest:
             forget_interruption(cleaning)  # which may have come as it ended
         except _CleanupInterrupted:
             pass
-
-
-services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
 
 
 def first_method(service: Any, names: Sequence[str]) -> str | None:

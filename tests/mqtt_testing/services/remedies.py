@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from .conftests import names_of
-from .lifetime import services_of_test
+from .fixture import services_of_test
 from .override import overrides_for
 from .refusals import ONE_TEST_ONLY
 

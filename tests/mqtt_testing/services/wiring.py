@@ -21,8 +21,10 @@ _ENOUGH = "without it the fast fixture takes the place of every fixture {}."
 def useless_lines(name: str, fast: Any) -> Iterator[str]:
     """Give which lines were meant to replace the fixture *name* by *fast*, and do nothing."""
     modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
-    for module in [module for module in modules if name in vars(module) and marker_of(vars(module)[name])]:
+    for module in [module for module in modules if name in vars(module)]:
         fixture = vars(module)[name]
+        if marker_of(fixture) is None:
+            continue
         code = getattr(function_of(fixture), "__code__", None)
         if code and any(vars(module).get(used) is fast for used in code.co_names):
             yield (
