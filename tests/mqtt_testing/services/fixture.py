@@ -21,7 +21,7 @@ Names = Union[str, Sequence[str]]
 RUNNING_FLAGS = ("_running", "running")
 CLEANUP_METHODS = ("cleanup", "shutdown", "stop", "close")
 
-services_of_test = pytest.StashKey["list[ServiceUnderTest]"]()
+services_of_test = pytest.StashKey["list[Any]"]()
 
 
 def service_fixture(
