@@ -17,11 +17,14 @@ from ..summary import add_to_summary, runs
 from ..wire.endpoint import address
 from .binary import find_mosquitto, mosquitto_version
 from .child import LOG_NAME, LOG_TAIL_LINES
-from .errors import BrokerError as BrokerError  # "as": for the door
-from .errors import remedies
+from .errors import BrokerError, remedies
 from .external import ExternalMQTTBroker, SessionBroker
 from .folder import FOLDER_PREFIX
-from .process import TestMQTTBroker as TestMQTTBroker
+from .process import TestMQTTBroker
+
+# What the door gives
+__all__ = ["BrokerError", "TestMQTTBroker", "isolated_mqtt_broker", "live_mqtt_broker"]
+__all__ += ["session_mqtt_broker", "test_mqtt_broker"]
 
 _session_broker = pytest.StashKey[SessionBroker]()
 

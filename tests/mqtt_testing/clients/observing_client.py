@@ -51,7 +51,8 @@ class ObservingClient(UnheardClient):
     def _packet_queue(self, command: int, packet: Any, mid: int, qos: int, info: Any = None) -> Any:
         """Send from this thread: to wake the network loop for it takes longer than that."""
         queued = {"command": command, "mid": mid, "qos": qos, "packet": packet, "info": info}
-        self._out_packet.append({**queued, "pos": 0, "to_process": len(packet)})  # type: ignore[typeddict-item]
+        out: Any = {**queued, "pos": 0, "to_process": len(packet)}
+        self._out_packet.append(out)
         if not self._ssl:  # whose objects do not serve two threads
             self._packet_write()
         if self.want_write():

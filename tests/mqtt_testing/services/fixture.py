@@ -5,16 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Union
+from typing import Any, Union
 
 import pytest
 
 from ..clients.pool import SharedMQTTPool
 from ..markers import leaks_on_purpose
 from ..summary import add_to_summary
-
-if TYPE_CHECKING:
-    pass
 
 Names = Union[str, Sequence[str]]
 

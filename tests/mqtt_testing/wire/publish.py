@@ -88,8 +88,9 @@ def decode_publish(
     qos = flags >> 1 & 3
     position = 2 + int.from_bytes(packet[:2], "big")
     topic = str(packet[2:position], "utf-8", "replace")
-    mid = int.from_bytes(packet[position : position + 2], "big") if qos else 0
-    position += 2 if qos else 0
+    mid = 0
+    if qos:
+        mid, position = int.from_bytes(packet[position:][:2], "big"), position + 2
     properties: Any = None
     if unpack_properties is not None:
         if packet[position]:  # rarely there, and slow to unpack
