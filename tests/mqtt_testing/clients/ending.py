@@ -16,22 +16,13 @@ from paho.mqtt.properties import Properties
 
 from ..originals import monotonic
 from . import limits
+from . import paho_internals as paho
 from .network_loop import (
     StayInLoop,
     network_loop_of,
     stay_in_loop,
     stop_network_loop,
     write_if_no_loop_does,
-)
-from .paho_internals import (
-    close_wake_up_pair,
-    drop_callbacks,
-    forget_own_thread,
-    is_connected,
-    is_in_callback,
-    paho_class_of,
-    raw_socket,
-    speaks_mqtt_5,
 )
 
 _CALLBACKS = (
@@ -64,15 +55,15 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
         TimeoutError: the broker did not close the connection, or a callback blocks the network
             loop, for *timeout* seconds.
     """
-    drop_callbacks(client, _CALLBACKS)
+    paho.drop_callbacks(client, _CALLBACKS)
     _forgive_socket_callbacks(client)
     deadline = monotonic() + timeout
     with contextlib.ExitStack() as opened:
-        stream = _duplicate_stream(client) if is_connected(client) else None
+        stream = _duplicate_stream(client) if paho.is_connected(client) else None
         if stream is not None:
             opened.enter_context(stream)
         with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
-            paho_class_of(client).disconnect(client, properties=_properties_to_end_with(client))
+            paho.class_of(client).disconnect(client, properties=_properties_to_end_with(client))
             write_if_no_loop_does(client)
         try:
             _end_network_loop(client, deadline)
@@ -80,17 +71,17 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
             _cut_off(client)
             raise
         _write_what_is_left(client, deadline)
-        drop_callbacks(client, _SOCKET_CALLBACKS)
+        paho.drop_callbacks(client, _SOCKET_CALLBACKS)
         if stay_in_loop(client) is None:
-            close_wake_up_pair(client)  # which paho leaves to the collector
+            paho.close_wake_up_pair(client)  # which paho leaves to the collector
         if stream is not None:
             _wait_for_end(stream, deadline)
 
 
 def _cut_off(client: Any) -> None:
     """Take the connection from a client whose network loop is kept in a callback."""
-    drop_callbacks(client, _SOCKET_CALLBACKS)  # they would wait for the other callback
-    raw = raw_socket(client)
+    paho.drop_callbacks(client, _SOCKET_CALLBACKS)  # they would wait for the other callback
+    raw = paho.raw_socket(client)
     if raw is not None:
         with contextlib.suppress(OSError):
             client.loop_write()  # DISCONNECT, so that its will is not published
@@ -112,7 +103,7 @@ def _call_and_forgive(callback: Callable[..., None], *args: Any) -> None:
 
 def _properties_to_end_with(client: Any) -> Properties | None:
     """Return what ends the session too: its client id, if the broker chose it, is unknown."""
-    if not speaks_mqtt_5(client):
+    if not paho.speaks_mqtt_5(client):
         return None
     properties = Properties(PacketTypes.DISCONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = 0
@@ -148,13 +139,13 @@ def _end_network_loop(client: Any, deadline: float) -> None:
         has_ended = not thread.is_alive()
     if not has_ended:
         raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
-    forget_own_thread(client)
+    paho.forget_own_thread(client)
 
 
 def _await_leaving(client: Any, stay: StayInLoop, deadline: float) -> bool:
     """Wait for a thread to be out of ``loop_forever()``, unless it is about to connect."""
     while not stay.over.wait(limits.LOOK_INTERVAL):
-        if client.socket() is None and not is_in_callback(client):
+        if client.socket() is None and not paho.is_in_callback(client):
             return True  # it will find that it has to stop
         if monotonic() > deadline:
             return False

@@ -15,6 +15,7 @@ from typing import Any, Callable
 import paho.mqtt.client as mqtt
 import pytest
 
+from . import paho_internals as paho
 from .network_loop import (
     STAY_IN_LOOP,
     PromptTime,
@@ -23,19 +24,7 @@ from .network_loop import (
     wake_up_of,
     wake_up_pair,
 )
-from .paho_internals import (
-    PAHO_MODULE,
-    RealClient,
-    UnheardClient,
-    address_of,
-    check_paho,
-    namespace_of,
-    own_thread_of,
-    paho_class_of,
-    raw_socket,
-    refuse_to_reconnect,
-    set_address,
-)
+from .paho_internals import PAHO_MODULE, RealClient, UnheardClient
 
 
 class ClientListener:
@@ -96,7 +85,7 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         self._patch = pytest.MonkeyPatch()
 
     def apply(self) -> None:
-        check_paho()
+        paho.check_paho()
         for client_class in _copies_of_client():
             self._wrap_methods(client_class)
         sys.meta_path.insert(0, self)
@@ -127,7 +116,7 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         return spec
 
     def _wrap_methods(self, client_class: Any) -> None:
-        namespace = namespace_of(client_class)
+        namespace = paho.namespace_of(client_class)
         for name, around in AROUND_METHODS.items():
             wrapped = _wrap(getattr(client_class, name), around)
             self._patch.setattr(client_class, name, wrapped)
@@ -162,20 +151,20 @@ def _around_init(method: Callable[..., None], client: Any, *args: Any, **kwargs:
 
 def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
     """Connect, perhaps elsewhere; the client goes on to believe in the address it was given."""
-    given = host, port = address_of(client)
+    given = host, port = paho.address_of(client)
     if host and port > 0:  # paho itself refuses others
         for listener in _listeners_of(client):
             host, port = listener.route(client, host, port)
         for listener in _listeners_of(client):
             listener.connecting(client, host, port)
-    set_address(client, (host, port))
+    paho.set_address(client, (host, port))
     try:
         result = method(client)
     finally:
-        set_address(client, given)
+        paho.set_address(client, given)
     send_at_once(client)
-    if vars(client).get("reconnect") is refuse_to_reconnect:  # its loan has ended meanwhile
-        paho_class_of(client).disconnect(client)
+    if vars(client).get("reconnect") is paho.refuse_to_reconnect:  # its loan has ended meanwhile
+        paho.class_of(client).disconnect(client)
     return result
 
 
@@ -211,7 +200,7 @@ def _around_loop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: 
 def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
     """Note the thread: what ends the client waits for it to be out of there."""
     thread = threading.current_thread()
-    if thread is own_thread_of(client):  # of loop_start(), which goes on here
+    if thread is paho.own_thread_of(client):  # of loop_start(), which goes on here
         return method(client, *args, **kwargs)
     wake_up_of(thread).clear()  # of another client that was ended here
     stay = vars(client)[STAY_IN_LOOP] = StayInLoop(thread)
@@ -222,7 +211,7 @@ def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **
 
 
 def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
-    thread = own_thread_of(client)
+    thread = paho.own_thread_of(client)
     if thread is None:
         return method(client, *args, **kwargs)
     stop_network_loop(client, thread)
@@ -230,7 +219,7 @@ def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwa
         result = method(client, *args, **kwargs)
     except AttributeError:
         # paho 2 forgets its thread as that ends, which may be just before it waits for it,
-        if own_thread_of(client) is not None:
+        if paho.own_thread_of(client) is not None:
             raise
         return mqtt.MQTT_ERR_SUCCESS
     # or before it looks whether there is one to stop. There was.
@@ -250,7 +239,7 @@ AROUND_METHODS: dict[str, Callable[..., Any]] = {
 
 def send_at_once(client: Any) -> None:
     """Switch Nagle's algorithm off: with it, QoS 1 and 2 round trips take 44 ms and more."""
-    raw = raw_socket(client)
+    raw = paho.raw_socket(client)
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

@@ -18,25 +18,13 @@ from ..originals import monotonic
 from ..wire.endpoint import MQTTEndpoint
 from ..wire.publish import MQTTMessage, publish_packet
 from . import limits
+from . import paho_internals as paho
 from .admission import admit, constructor_options
 from .ending import end_client
 from .errors import DeadBrokerError, MQTTConnectionError
 from .messages import History
 from .network_loop import write_if_no_loop_does
 from .observing_client import RETRY_DELAY, ObservingClient
-from .paho_internals import (
-    is_in_callback,
-    is_open,
-    name_of,
-    new_client,
-    own_thread_of,
-    peer_of,
-    queue_packet,
-    speaks_mqtt_5,
-    stuck_in_callback,
-    text_of,
-    value_of,
-)
 from .retained import RetainedMessages
 
 UNDO_ROUNDS = 5
@@ -68,7 +56,7 @@ class Observer:
         self._subscribed = False
         self._grants = 0  # of our subscription, by the broker
         self._retained = RetainedMessages()
-        self._client = new_client(
+        self._client = paho.new_client(
             ObservingClient,
             client_id=OBSERVER_ID_PREFIX + os.urandom(8).hex(),
             protocol=mqtt.MQTTv5,
@@ -106,12 +94,12 @@ class Observer:
     @property
     def network_loop(self) -> threading.Thread | None:
         """The thread that serves the connection."""
-        thread: threading.Thread | None = own_thread_of(self._client)
+        thread: threading.Thread | None = paho.own_thread_of(self._client)
         return thread
 
     def shares_broker_with(self, client: Any) -> bool:
         """Return whether a client is connected to the same address."""
-        return bool(peer_of(client) == peer_of(self._client))
+        return bool(paho.peer_of(client) == paho.peer_of(self._client))
 
     def close(self) -> None:
         """Disconnect."""
@@ -120,7 +108,7 @@ class Observer:
 
     def is_connected(self) -> bool:
         """Return whether the broker has granted our subscription on an open connection."""
-        return self._subscribed and is_open(self._client)
+        return self._subscribed and paho.is_open(self._client)
 
     def await_connection(self) -> None:
         """Return when there is a connection: one that broke, its network loop makes anew.
@@ -147,7 +135,7 @@ class Observer:
         if reason == 0:
             self._subscribe()
         else:
-            self._refuse(text_of(reason))
+            self._refuse(paho.text_of(reason))
 
     def _subscribe(self) -> None:
         with self._changed:
@@ -161,7 +149,7 @@ class Observer:
     def _on_subscribe(
         self, _client: mqtt.Client, _userdata: Any, _mid: int, reasons: Any, *_args: Any
     ) -> None:
-        if any(value_of(reason) >= LEAST_REFUSAL for reason in reasons):
+        if any(paho.value_of(reason) >= LEAST_REFUSAL for reason in reasons):
             self._refuse("it does not let this user subscribe to #, by which tests are watched")
             return
         with self._changed:
@@ -214,24 +202,24 @@ class Observer:
         Raises:
             MQTTConnectionError: a barrier did not come back.
         """
-        is_stuck = stuck_in_callback()
+        is_stuck = paho.stuck_in_callback()
         senders = {self._send_barrier(client): client for client in clients}
-        self._await_barriers(senders, can_come=lambda c: is_open(c) and not is_stuck(c))
+        self._await_barriers(senders, can_come=lambda c: paho.is_open(c) and not is_stuck(c))
 
     def _send_barrier(self, client: Any, before: bytes = b"") -> bytes:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = self._own_tokens + next(self._tokens).to_bytes(8, "big")
-        packet = publish_packet(BARRIER_TOPIC, token, mqtt_5=speaks_mqtt_5(client))
+        packet = publish_packet(BARRIER_TOPIC, token, mqtt_5=paho.speaks_mqtt_5(client))
         with contextlib.suppress(OSError):  # it is being ended, as those who wait will see
             with contextlib.suppress(RuntimeError):  # the event loop that it is in is closed
-                queue_packet(client, before + packet)
+                paho.queue_packet(client, before + packet)
             write_if_no_loop_does(client)
         return token
 
     def _await_barriers(
         self, senders: dict[bytes, Any], can_come: Callable[[Any], bool] | None = None
     ) -> None:
-        can_come = can_come or is_open
+        can_come = can_come or paho.is_open
         deadline = monotonic() + limits.TIMEOUT
         grants, position = self._grants, self._history.position
         while not self._came_back(set(senders)):
@@ -250,7 +238,8 @@ class Observer:
 
     def _why_no_barrier(self, senders: Iterable[Any]) -> str:
         reason = f"a barrier did not come back within {limits.TIMEOUT:g} s"
-        kept = [name_of(c) for c in senders if c is not self._client and is_in_callback(c)]
+        others = [client for client in senders if client is not self._client]
+        kept = [paho.name_of(client) for client in others if paho.is_in_callback(client)]
         if kept:
             return f"{reason}: client {', '.join(kept)} is kept in a callback, and so sends nothing"
         if self._endpoint.topic_prefix:  # a broker of others, who may control access to it

@@ -97,7 +97,7 @@ def new_client(client_class: type[mqtt.Client] = RealClient, **options: Any) -> 
     return client_class(**options)
 
 
-def paho_class_of(client: Any) -> Any:
+def class_of(client: Any) -> Any:
     """Return paho's own Client of *client*, past what a subclass makes of its methods."""
     return next(c for c in type(client).__mro__ if c.__module__ == PAHO_MODULE)
 
@@ -128,7 +128,7 @@ def peer_of(client: Any) -> Any:
 
 def is_connected(client: Any) -> bool:
     """Return whether a client is connected; a subclass may use the name for something else."""
-    return bool(paho_class_of(client).is_connected(client))
+    return bool(class_of(client).is_connected(client))
 
 
 def is_open(client: Any) -> bool:

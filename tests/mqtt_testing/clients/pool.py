@@ -17,6 +17,7 @@ from ..broker.process import is_a_test_broker
 from ..originals import monotonic
 from ..wire.publish import MQTTMessage
 from . import limits
+from . import paho_internals as paho
 from .admission import admit, constructor_options, endpoint_from
 from .ending import end_client
 from .errors import MQTTConnectionError
@@ -24,22 +25,6 @@ from .listeners import ClientListener
 from .messages import History
 from .network_loop import network_loop_of
 from .observer import Observer
-from .paho_internals import (
-    address_of,
-    client_id_of,
-    close_wake_up_pair,
-    is_connected,
-    is_in_callback,
-    is_open,
-    leaves_a_session,
-    new_client,
-    refuse_to_reconnect,
-    session_of,
-    stuck_in_callback,
-    tell_loop_to_end,
-    text_of,
-    will_topic_of,
-)
 from .publications import Publications
 
 DEFAULT_PORTS = (1883, 8883)
@@ -157,7 +142,7 @@ class SharedMQTTPool(ClientListener):
             MQTTConnectionError: the broker does not let it in.
         """
         self._require_open()
-        client = new_client(**{**constructor_options(self.endpoint), **options})
+        client = paho.new_client(**{**constructor_options(self.endpoint), **options})
         answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         client.on_connect = lambda *args: answers.put(args[3])
         self._lend(client)
@@ -166,7 +151,7 @@ class SharedMQTTPool(ClientListener):
             client.loop_start()
             reason = answers.get(timeout=limits.TIMEOUT)
             if reason != 0:
-                raise MQTTConnectionError(self.endpoint, text_of(reason))
+                raise MQTTConnectionError(self.endpoint, paho.text_of(reason))
         except BaseException as error:
             self.release(client)
             if isinstance(error, OSError):
@@ -190,7 +175,7 @@ class SharedMQTTPool(ClientListener):
                 raise ValueError(f"{client!r} is not on loan from this pool, or not any more")
             sessions = self._loans.pop(client).sessions
         self._publications.forget(client)
-        client.reconnect = refuse_to_reconnect  # type: ignore[method-assign]
+        client.reconnect = paho.refuse_to_reconnect  # type: ignore[method-assign]
         try:
             end_client(client)
         finally:
@@ -204,8 +189,8 @@ class SharedMQTTPool(ClientListener):
         with self._lock:
             clients = {*self._loans, *self._outsiders}
         return any(
-            client_id_of(client) == client_id
-            and is_open(client)
+            paho.client_id_of(client) == client_id
+            and paho.is_open(client)
             and (client in self._loans or self._shares_broker_with(client))
             for client in clients
         )
@@ -253,7 +238,7 @@ class SharedMQTTPool(ClientListener):
                 loan = self._loans.get(client)
                 if loan is not None and _wants_a_loop(client, loan):
                     loan.is_served_by_us = True
-                    close_wake_up_pair(client)
+                    paho.close_wake_up_pair(client)
                     client.loop_start()
 
     def served(self, client: mqtt.Client) -> None:
@@ -264,7 +249,7 @@ class SharedMQTTPool(ClientListener):
                 return
             loan.is_served_by_us = False
         client.loop_stop()
-        tell_loop_to_end(client, end=False)  # else its loop_forever() returns at once
+        paho.tell_loop_to_end(client, end=False)  # else its loop_forever() returns at once
 
     def await_connections(self, lending: Lending) -> None:
         """Return when the clients that were lent are connected, and their subscriptions in force.
@@ -274,14 +259,14 @@ class SharedMQTTPool(ClientListener):
         """
         for client in lending.clients:
             self._await_answer(client)
-        self.watch().barrier_through(c for c in lending.clients if is_connected(c))
+        self.watch().barrier_through(c for c in lending.clients if paho.is_connected(c))
 
     def _await_answer(self, client: Any) -> None:
         """Wait for the CONNACK of a client whose network loop is about to get it."""
         loan, network_loop = self._loans.get(client), network_loop_of(client)
-        if loan is None or network_loop is None or not address_of(client)[0]:
+        if loan is None or network_loop is None or not paho.address_of(client)[0]:
             return
-        is_stuck, deadline = stuck_in_callback(), monotonic() + limits.TIMEOUT
+        is_stuck, deadline = paho.stuck_in_callback(), monotonic() + limits.TIMEOUT
         while not loan.answered.wait(limits.LOOK_INTERVAL):
             if is_stuck(client) or monotonic() > deadline or not network_loop.is_alive():
                 return
@@ -307,9 +292,9 @@ class SharedMQTTPool(ClientListener):
 
     def _may_have_published(self, client: Any) -> bool:
         """Say whether a client is connected to our broker; one that is kept in a callback waits."""
-        if not is_connected(client) or client in self._loans:
-            return is_connected(client)
-        return not is_in_callback(client) and self._shares_broker_with(client)
+        if not paho.is_connected(client) or client in self._loans:
+            return paho.is_connected(client)
+        return not paho.is_in_callback(client) and self._shares_broker_with(client)
 
     def _shares_broker_with(self, client: Any) -> bool:
         if self._observer is None and not self._closed:
@@ -352,9 +337,9 @@ class SharedMQTTPool(ClientListener):
             with self._lock:
                 self._outsiders.add(client)
             return
-        if leaves_a_session(client):
-            loan.sessions.add(session_of(client))
-        will_topic = will_topic_of(client)
+        if paho.leaves_a_session(client):
+            loan.sessions.add(paho.session_of(client))
+        will_topic = paho.will_topic_of(client)
         if will_topic is not None:
             self._publications.topics.add(will_topic)
         loan.answered.set()
@@ -384,5 +369,5 @@ def _wants_a_loop(client: Any, loan: _Loan) -> bool:
     if network_loop_of(client) is not None or client.on_socket_open is not None:
         return False  # the latter is for event loops, which watch the socket themselves
     return client.socket() is not None or (
-        bool(address_of(client)[0]) and not loan.answered.is_set()
+        bool(paho.address_of(client)[0]) and not loan.answered.is_set()
     )
