@@ -112,9 +112,10 @@ def test_runs_at_a_time_at_a_tenth(soak):
 
 def test_what_a_broker_leaves_behind_is_found_ended_and_named(soak, tmp_path):
     leaky = tmp_path / "mosquitto"
-    # In a process group of its own: the broker's goes with it.
+    # In a session of its own: what is in the broker's process group goes with it.
+    away = "import os, time; os.setsid(); time.sleep(600)"
     leaky.write_text(
-        f'#!/bin/sh\nset -m\n[ "$1" = -h ] || tail -f /dev/null >/dev/null 2>&1 &\nset +m\n'
+        f'#!/bin/sh\n[ "$1" = -h ] || {sys.executable} -c "{away}" >/dev/null 2>&1 &\n'
         f'exec {find_mosquitto()} "$@"\n'
     )
     leaky.chmod(0o755)
