@@ -19,8 +19,8 @@ help: ## list the targets
 setup: ## make the environment: .venv, and a mosquitto if there is none
 	@$(PYTHON) scripts/setup
 
-test: ## run all tests; ARGS="-k foo" goes to pytest
-	@$(SETUP) && .venv/bin/pytest $(ARGS)
+test: ## run all tests, on all cores; ARGS="-k foo" goes to pytest
+	@$(SETUP) && .venv/bin/pytest -n auto $(ARGS)
 
 matrix: ## run a user's repository with every Python, pytest, paho-mqtt, layout and plugin
 	@$(SETUP) && .venv/bin/nox $(ARGS)
