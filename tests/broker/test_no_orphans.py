@@ -197,20 +197,6 @@ class Parent:
         self.process.communicate("")
         return self.process.returncode
 
-    def kill(self):
-        """Kill it, and its guardian first."""
-        shown = subprocess.run(
-            ["ps", "axww", "-o", "ppid=,pid=,command="], capture_output=True, text=True, check=True
-        )
-        [guardian] = [
-            int(line.split()[1])
-            for line in shown.stdout.splitlines()
-            if line.split()[0] == str(self.process.pid) and "guardian" in line
-        ]
-        os.kill(guardian, signal.SIGKILL)
-        self.process.kill()
-        self.process.communicate()
-
 
 class TestOthers:
     """What is not this process's stays, and nothing of its own does."""
