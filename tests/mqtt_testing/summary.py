@@ -28,7 +28,7 @@ _OUTPUT = "mqtt_test_broker_summary"  # the key under which xdist's workers send
 
 
 def add_to_summary(title: str, line: str) -> None:
-    """Have *line* printed at the end of the run, in the section *title*; once however often."""
+    """Print *line* at the end of the run, in the section *title*; once however often."""
     lines = runs[-1].stash.setdefault(_lines, {}).setdefault(title, [])
     if line not in lines:
         lines.append(line)

@@ -17,4 +17,4 @@ class MQTTConnectionError(BrokerError):
 
 
 class DeadBrokerError(MQTTConnectionError):
-    """The broker has ended although nobody asked it to."""
+    """The broker has ended although no call asked it to."""

@@ -125,7 +125,7 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
 
 
 def _copies_of_client() -> list[type]:
-    """Return paho's Client, once for each time that somebody has imported it anew."""
+    """Return paho's Client, once for each time that it was imported anew."""
     name = (PAHO_MODULE, RealClient.__name__)
     return [c for c in object.__subclasses__() if (c.__module__, c.__name__) == name]
 

@@ -14,7 +14,7 @@ from .pool import SharedMQTTPool
 
 
 class MQTTMonitor:
-    """What was published since the test began, whoever published it, in its fixtures too.
+    """What was published since the test began, by any client, in its fixtures too.
 
     Usage::
 

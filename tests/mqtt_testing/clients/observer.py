@@ -210,7 +210,7 @@ class Observer:
         """Publish past the client's bookkeeping: its owner's on_publish must not see it."""
         token = self._own_tokens + next(self._tokens).to_bytes(8, "big")
         packet = publish_packet(BARRIER_TOPIC, token, mqtt_5=paho.speaks_mqtt_5(client))
-        with contextlib.suppress(OSError):  # it is being ended, as those who wait will see
+        with contextlib.suppress(OSError):  # it is being ended, as the wait for it will show
             with contextlib.suppress(RuntimeError):  # the event loop that it is in is closed
                 paho.queue_packet(client, before + packet)
             write_if_no_loop_does(client)
@@ -242,7 +242,7 @@ class Observer:
         kept = [paho.name_of(client) for client in others if paho.is_in_callback(client)]
         if kept:
             return f"{reason}: client {', '.join(kept)} is kept in a callback, and so sends nothing"
-        if self._endpoint.topic_prefix:  # a broker of others, who may control access to it
+        if self._endpoint.topic_prefix:  # a broker of others, with access control perhaps
             topics = f"'#' and '{BARRIER_TOPIC}#'"
             reason += f" (this user has to be allowed to publish to and read from {topics})"
         return reason

@@ -27,8 +27,8 @@ LARGEST_PACKET = 2**28 + 4
 class ObservingClient(UnheardClient):
     """Hands messages over as they arrive, as MQTTMessage, and sends without a detour.
 
-    With QoS 2, paho waits for the end of the handshake, which is right for whoever must have a
-    message once only. Whoever wants to know what the broker retains needs the order of the
+    With QoS 2, paho waits for the end of the handshake, which is right where a message must come
+    once only. To know what the broker retains takes the order of the
     broker. paho also takes several times as long to decode one, and every test has some.
     """
 

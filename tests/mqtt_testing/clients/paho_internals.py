@@ -165,7 +165,7 @@ def refuse_to_reconnect() -> Any:
     raise ConnectionRefusedError("this client was on loan, and its test is over")
 
 
-# Who it is, and what it asks of the broker
+# Its identity, and what it asks of the broker
 
 
 def client_id_of(client: Any) -> str:

@@ -31,7 +31,7 @@ DEFAULT_PORTS = (1883, 8883)
 
 
 def means_a_test_broker(client: Any, host: str, port: int) -> bool:
-    """Say whether *client* wants a broker of the tests, though that may be down meanwhile."""
+    """Return whether *client* wants a broker of the tests, though that may be down meanwhile."""
     if is_a_test_broker(host, port):
         vars(client)[_TEST_BROKER] = host, port
     return bool(vars(client).get(_TEST_BROKER) == (host, port))
@@ -181,11 +181,11 @@ class SharedMQTTPool(ClientListener):
         finally:
             for client_id in sessions:
                 if not self._is_used(client_id):
-                    with contextlib.suppress(ConnectionError):  # a dead broker remembers nobody
+                    with contextlib.suppress(ConnectionError):  # a dead broker remembers no client
                         self.endpoint.end_session(client_id)
 
     def _is_used(self, client_id: str) -> bool:
-        """Say whether another client, on loan or not, goes on with a session."""
+        """Return whether another client, on loan or not, goes on with a session."""
         with self._lock:
             clients = {*self._loans, *self._outsiders}
         return any(
@@ -232,7 +232,7 @@ class SharedMQTTPool(ClientListener):
         self.watch().barrier(self._publishers())
 
     def serve(self, lending: Lending) -> None:
-        """Run the network loops that nobody runs, until somebody does it himself."""
+        """Run the network loops that no thread runs, until one does."""
         for client in lending.clients:
             with self._lock:
                 loan = self._loans.get(client)
@@ -242,7 +242,7 @@ class SharedMQTTPool(ClientListener):
                     client.loop_start()
 
     def served(self, client: mqtt.Client) -> None:
-        """Leave the network loop of a client on loan to somebody else."""
+        """Leave the network loop of a client on loan to the thread that runs it."""
         with self._lock:
             loan = self._loans.get(client)
             if loan is None or not loan.is_served_by_us:
@@ -274,7 +274,7 @@ class SharedMQTTPool(ClientListener):
     def restore_retained(
         self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None = None
     ) -> None:
-        """Have the broker retain what *wanted* says, and nothing else; of some topics *only*.
+        """Make the broker retain what *wanted* says, and nothing else; of some topics *only*.
 
         Raises:
             MQTTConnectionError: the broker does not confirm it.
@@ -291,7 +291,7 @@ class SharedMQTTPool(ClientListener):
         return publishers
 
     def _may_have_published(self, client: Any) -> bool:
-        """Say whether a client is connected to our broker; one that is kept in a callback waits."""
+        """Return whether a client is connected to our broker; one that is kept in a callback waits."""
         if not paho.is_connected(client) or client in self._loans:
             return paho.is_connected(client)
         return not paho.is_in_callback(client) and self._shares_broker_with(client)
@@ -307,7 +307,7 @@ class SharedMQTTPool(ClientListener):
         self._life.close()
 
     def created(self, client: mqtt.Client) -> None:
-        """Lend a new client where somebody asked for that."""
+        """Lend a new client inside of a ``with pool.lending()`` block."""
         with self._lock:
             if self._lending and client not in self._loans:  # reinitialise() makes it again
                 self._lending[-1].clients.append(client)
@@ -365,7 +365,7 @@ class SharedMQTTPool(ClientListener):
 
 
 def _wants_a_loop(client: Any, loan: _Loan) -> bool:
-    """Say whether nobody serves a client that has connected, or is about to."""
+    """Return whether no thread serves a client that has connected, or is about to."""
     if network_loop_of(client) is not None or client.on_socket_open is not None:
         return False  # the latter is for event loops, which watch the socket themselves
     return client.socket() is not None or (

@@ -191,7 +191,7 @@ def _override_in(item: pytest.Item, *, dynamic: bool) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Say what was not overridden, and which lines of a conftest.py do nothing."""
+    """Tell what was not overridden, and which lines of a conftest.py do nothing."""
     if os.environ.get(SWITCH) == "original":
         return
     for override in _overrides.values():

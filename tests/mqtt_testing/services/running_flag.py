@@ -20,14 +20,14 @@ class RunningFlag:
         return isinstance(vars(self._service).get(name), (bool, Event))
 
     def get(self) -> bool:
-        """Say whether the service thinks that it runs; one without a flag does."""
+        """Return whether the service thinks that it runs; one without a flag does."""
         if self._name is None:
             return True
         value = getattr(self._service, self._name)
         return value.is_set() if isinstance(value, Event) else bool(value)
 
     def set(self, running: bool) -> None:
-        """Have the service think that it runs, or that it does not."""
+        """Let the service think that it runs, or that it does not."""
         if self._name is None:
             return
         value = getattr(self._service, self._name)
