@@ -28,8 +28,8 @@ class ObservingClient(UnheardClient):
     """Hands messages over as they arrive, as MQTTMessage, and sends without a detour.
 
     With QoS 2, paho waits for the end of the handshake, which is right where a message must come
-    once only. To know what the broker retains takes the order of the
-    broker. paho also takes several times as long to decode one, and every test has some.
+    once only. To know what the broker retains takes the order of the broker. paho also takes much
+    longer to decode a message, and every test has some.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -70,7 +70,7 @@ def _topics_that_runs_share(pool: SharedMQTTPool) -> Iterator[str]:
 def clean_mqtt_broker(
     live_mqtt_broker: SessionBroker, shared_mqtt_pool: SharedMQTTPool
 ) -> Iterator[SharedMQTTPool]:
-    """A broker that after the test retains what it did before, whatever was published in between."""
+    """A broker that after the test retains what it did before."""
     with errors_as_failures():
         shared_mqtt_pool.barrier()
         retained_before = shared_mqtt_pool.watch().know_retained()

@@ -291,7 +291,7 @@ class SharedMQTTPool(ClientListener):
         return publishers
 
     def _may_have_published(self, client: Any) -> bool:
-        """Return whether a client is connected to our broker; one that is kept in a callback waits."""
+        """Return whether a client is connected to our broker, and not kept in a callback."""
         if not paho.is_connected(client) or client in self._loans:
             return paho.is_connected(client)
         return not paho.is_in_callback(client) and self._shares_broker_with(client)
