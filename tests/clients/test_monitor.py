@@ -7,7 +7,7 @@ import pytest
 from helpers.clients import connected
 from helpers.inbox import Inbox, subscribe
 from mqtt_test_broker import TestMQTTBroker
-from mqtt_testing.wire.publish import MQTTMessage
+from mqtt_testing.wire.packets import MQTTMessage
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool
@@ -35,7 +35,7 @@ class TestMonitor:
         client.publish(topic, payload, qos, retain=True, properties=properties)
         plain, rich = mqtt_monitor.wait_for(topic, count=2)
         assert plain == MQTTMessage(topic, payload, qos, retain=False)
-        assert rich == MQTTMessage(topic, payload, qos, retain=True)
+        assert rich == MQTTMessage(topic, payload, qos, True, rich.properties)
         assert plain.properties is None
         assert rich.properties.UserProperty == [("made", "by hand" * 50)]
 

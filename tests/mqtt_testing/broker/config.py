@@ -10,7 +10,6 @@ import pwd
 import ssl
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..wire.endpoint import MQTTEndpoint
@@ -20,21 +19,22 @@ from .folder import write_private
 SPARE_HOST = "127.0.0.1"
 
 
-@dataclass(eq=False, repr=False)  # it has private keys
 class Config:
     """The mosquitto.conf of a broker, and the files that it names."""
 
-    endpoint: MQTTEndpoint
-    lines: Sequence[str]
-    tls: bool
-    require_client_certificate: bool
-    _certificates: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.require_client_certificate and not self.tls:
+    def __init__(
+        self, endpoint: MQTTEndpoint, lines: Sequence[str], *, tls: bool, client_certificate: bool
+    ) -> None:
+        __tracebackhide__ = True
+        if client_certificate and not tls:
             raise ValueError("require_client_certificate needs tls=True")
-        for line, why in _open_listeners(self.lines):
+        for line, why in _open_listeners(lines):
             raise ValueError(f"config_lines has {line!r}, which {why}")
+        self.endpoint = endpoint
+        self.lines = lines
+        self.tls = tls
+        self.client_certificate = client_certificate
+        self._certificates: dict[str, str] = {}
 
     def sets(self, *options: str) -> bool:
         """Return whether a line of the user's sets one of *options*."""
@@ -43,7 +43,7 @@ class Config:
     def client_files(self, folder: Path) -> dict[str, str]:
         """Return the files that a client needs for ``tls_set(**...)``."""
         files = {"ca_certs": "ca.pem"} if self.tls else {}
-        if self.require_client_certificate:
+        if self.client_certificate:
             files.update(certfile="client.pem", keyfile="client-key.pem")
         return {name: str(folder / file) for name, file in files.items()}
 
@@ -93,11 +93,11 @@ class Config:
             write_private(folder / name, text)
         if self.endpoint.ssl_context is None:
             context = ssl.create_default_context(cafile=str(folder / "ca.pem"))
-            if self.require_client_certificate:
+            if self.client_certificate:
                 context.load_cert_chain(folder / "client.pem", folder / "client-key.pem")
             self.endpoint.ssl_context = context
         lines = [f"certfile {folder / 'server.pem'}", f"keyfile {folder / 'server-key.pem'}"]
-        if self.require_client_certificate:
+        if self.client_certificate:
             lines += [f"cafile {folder / 'ca.pem'}", "require_certificate true"]
         return lines
 

@@ -75,7 +75,9 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             raise ValueError("host is empty, which means all interfaces: name one, or leave it out")
         if isinstance(config_lines, str):
             raise TypeError("config_lines is a list of lines, not one string: [line, ...]")
-        self._config = Config(self, tuple(config_lines), tls, require_client_certificate)
+        self._config = Config(
+            self, tuple(config_lines), tls=tls, client_certificate=require_client_certificate
+        )
         self._port_is_chosen = not port
         self._port_is_known = False  # to clients
         self._executable = executable

@@ -1,12 +1,27 @@
-"""Lets a client in to an endpoint."""
+"""Lets a client in to an endpoint, and says where it was not let in."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from ..broker.errors import BrokerError
 from ..wire.endpoint import MQTTEndpoint
 from .paho_internals import client_id_of, set_client_id, speak_as_wanted_by
+
+
+class MQTTConnectionError(BrokerError):
+    """The test broker does not let us in or has stopped answering."""
+
+    def __init__(self, endpoint: MQTTEndpoint, reason: object) -> None:
+        super().__init__(
+            f"MQTT connection failed: {endpoint.host}:{endpoint.port}: {reason}. "
+            "Check that the test broker is running: the shared connection needs it throughout."
+        )
+
+
+class DeadBrokerError(MQTTConnectionError):
+    """The broker has ended although no call asked it to."""
 
 
 def constructor_options(endpoint: MQTTEndpoint) -> dict[str, Any]:

@@ -25,24 +25,15 @@ from .network_loop import (
     write_if_no_loop_does,
 )
 
-_CALLBACKS = (
-    "on_connect",
-    "on_connect_fail",
-    "on_disconnect",
-    "on_log",
-    "on_message",
-    "on_pre_connect",
-    "on_publish",
-    "on_subscribe",
-    "on_unsubscribe",
-)
+_CALLBACKS = """
+    on_connect on_connect_fail on_disconnect on_log on_message on_pre_connect on_publish
+    on_subscribe on_unsubscribe
+""".split()
 
-_SOCKET_CALLBACKS = (  # an asyncio loop unregisters the socket in these
-    "on_socket_open",
-    "on_socket_close",
-    "on_socket_register_write",
-    "on_socket_unregister_write",
-)
+# An asyncio loop unregisters the socket in these.
+_SOCKET_CALLBACKS = """
+    on_socket_open on_socket_close on_socket_register_write on_socket_unregister_write
+""".split()
 
 
 def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:

@@ -1,14 +1,21 @@
-"""Messages as they were published, and the latest of them."""
+"""What was published: the latest messages, what is retained, what is still on its way."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
+import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping
+from typing import Any
 
-from ..wire.publish import MQTTMessage
+import paho.mqtt.client as mqtt
+
+from ..originals import monotonic
+from ..wire.packets import MQTTMessage
 from . import limits
+from .network_loop import network_loop_of
 
 
 class History:
@@ -51,3 +58,99 @@ class History:
         """Wait for it to go beyond *position*; False where it does not in *timeout* seconds."""
         with self._changed:
             return self._changed.wait_for(lambda: self.position > position, timeout)
+
+
+class RetainedMessages:
+    """The latest retained message of each topic; from any thread."""
+
+    def __init__(self) -> None:
+        self._messages: dict[str, MQTTMessage] = {}
+        self._lock = threading.Lock()
+
+    def note(self, message: MQTTMessage) -> None:
+        """Note a message that was published as retained; an empty one clears its topic."""
+        with self._lock:
+            if message.payload:
+                self._messages[message.topic] = message
+            else:
+                self._messages.pop(message.topic, None)
+
+    def forget(self) -> None:
+        """Begin anew: what is still retained comes with a subscription."""
+        with self._lock:
+            self._messages.clear()
+
+    def snapshot(self) -> dict[str, MQTTMessage]:
+        """Return the messages by topic."""
+        with self._lock:
+            return dict(self._messages)
+
+    def differences(
+        self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None
+    ) -> tuple[list[MQTTMessage], list[str]]:
+        """Return which messages are missing, and which topics have one too many.
+
+        Args:
+            wanted: the messages that are to be retained, by topic.
+            only: the topics that count; None for all.
+        """
+        with self._lock:
+            missing = [m for topic, m in wanted.items() if self._messages.get(topic) != m]
+            surplus = [topic for topic in self._messages if topic not in wanted]
+        if only is None:
+            return missing, surplus
+        return (
+            [message for message in missing if message.topic in only],
+            [topic for topic in surplus if topic in only],
+        )
+
+
+class Publications:
+    """Messages of QoS 1 and 2 that are not acknowledged, by client; from any thread.
+
+    Of QoS 0 there is nothing to send that would not go out before a barrier.
+    """
+
+    def __init__(self) -> None:
+        self.topics: set[str] = set()
+        self._lock = threading.Lock()
+        self._unsent: weakref.WeakKeyDictionary[Any, deque[mqtt.MQTTMessageInfo]]
+        self._unsent = weakref.WeakKeyDictionary()
+
+    def note(self, client: Any, topic: str, qos: int, info: mqtt.MQTTMessageInfo) -> None:
+        """Note a message that *client* has accepted for publication."""
+        self.topics.add(topic)
+        with self._lock:
+            unsent = _unsettled(self._unsent.setdefault(client, deque()))
+            if qos > 0 and info.rc == mqtt.MQTT_ERR_SUCCESS:
+                unsent.append(info)
+
+    def forget(self, client: Any) -> None:
+        """Forget what *client* has published."""
+        with self._lock:
+            self._unsent.pop(client, None)
+
+    @property
+    def clients(self) -> set[Any]:
+        """The clients that have published."""
+        with self._lock:
+            return set(self._unsent)
+
+    def await_acknowledgements(self, client: Any) -> None:
+        """Wait until the messages of *client* are sent: paho sends 20 ahead and queues others."""
+        thread = network_loop_of(client)
+        if thread is None or thread is threading.current_thread() or not thread.is_alive():
+            return  # no thread receives acknowledgements meanwhile
+        deadline = monotonic() + limits.TIMEOUT
+        with self._lock:
+            unsent = tuple(_unsettled(self._unsent.get(client, deque())))
+        for info in unsent:
+            with contextlib.suppress(RuntimeError, ValueError):  # lost with a connection
+                info.wait_for_publish(max(0.0, deadline - monotonic()))
+
+
+def _unsettled(messages: deque[mqtt.MQTTMessageInfo]) -> deque[mqtt.MQTTMessageInfo]:
+    """Take the first of *messages* away that are on their way, or lost with their connection."""
+    while messages and (messages[0].rc != mqtt.MQTT_ERR_SUCCESS or messages[0].is_published()):
+        messages.popleft()
+    return messages

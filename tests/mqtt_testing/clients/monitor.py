@@ -8,7 +8,7 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from ..originals import monotonic
-from ..wire.publish import MQTTMessage
+from ..wire.packets import MQTTMessage
 from . import limits
 from .pool import SharedMQTTPool
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from .paho_internals import own_thread_of, tell_loop_to_end, wake_network_loop
 
 
-@dataclass(frozen=True)
 class StayInLoop:
     """A thread that has called ``loop_forever()``, and whether it is out again."""
 
-    thread: threading.Thread
-    over: threading.Event = field(default_factory=threading.Event)
+    def __init__(self, thread: threading.Thread) -> None:
+        self.thread = thread
+        self.over = threading.Event()
 
 
 STAY_IN_LOOP = "_mqtt_stay_in_loop"

@@ -16,16 +16,14 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from ..broker.connections import OBSERVER_ID_PREFIX
 from ..originals import monotonic
 from ..wire.endpoint import MQTTEndpoint
-from ..wire.publish import MQTTMessage, publish_packet
+from ..wire.packets import MQTTMessage, publish_packet
 from . import limits
 from . import paho_internals as paho
-from .admission import admit, constructor_options
+from .admission import DeadBrokerError, MQTTConnectionError, admit, constructor_options
 from .ending import end_client
-from .errors import DeadBrokerError, MQTTConnectionError
-from .messages import History
+from .messages import History, RetainedMessages
 from .network_loop import write_if_no_loop_does
 from .observing_client import RETRY_DELAY, ObservingClient
-from .retained import RetainedMessages
 
 UNDO_ROUNDS = 5
 """Attempts to clear what others go on retaining meanwhile; one is enough as a rule."""

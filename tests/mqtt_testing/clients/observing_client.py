@@ -10,7 +10,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import MalformedPacket, Properties  # type: ignore[attr-defined]
 
-from ..wire.publish import MalformedPacketError, decode_publish, take_packets
+from ..wire.packets import MalformedPacketError, decode_publish, take_packets
 from .network_loop import wake_up_of
 from .paho_internals import UnheardClient, wake_network_loop
 

@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import select
 import threading
+from collections.abc import Sequence
 from typing import Any, Callable
 
 import paho.mqtt
@@ -26,40 +27,15 @@ class UnheardClient(RealClient):
     """A client that no listener is told of."""
 
 
-NEEDED_METHODS = (
-    "_handle_connack",
-    "_handle_publish",
-    "_packet_handle",
-    "_packet_queue",
-    "_packet_read",
-    "_packet_write",
-    "_reconnect_wait",
-    "_reset_sockets",
-    "_send_puback",
-    "_send_pubrec",
-    "_sock_close",
-    "_sock_recv",
-)
-NEEDED_ATTRIBUTES = (
-    "_callback_mutex",
-    "_clean_session",
-    "_client_id",
-    "_connect_properties",
-    "_host",
-    "_in_callback_mutex",
-    "_in_packet",
-    "_on_message_filtered",
-    "_out_packet",
-    "_port",
-    "_protocol",
-    "_sockpairW",
-    "_ssl",
-    "_thread",
-    "_thread_terminate",
-    "_transport",
-    "_will",
-    "_will_topic",
-)
+NEEDED_METHODS = """
+    _handle_connack _handle_publish _packet_handle _packet_queue _packet_read _packet_write
+    _reconnect_wait _reset_sockets _send_puback _send_pubrec _sock_close _sock_recv
+""".split()
+NEEDED_ATTRIBUTES = """
+    _callback_mutex _clean_session _client_id _connect_properties _host _in_callback_mutex
+    _in_packet _on_message_filtered _out_packet _port _protocol _sockpairW _ssl _thread
+    _thread_terminate _transport _will _will_topic
+""".split()
 
 
 def missing_names(client_class: Any = RealClient) -> list[str]:
@@ -278,7 +254,7 @@ def stuck_in_callback() -> Callable[[Any], bool]:
     return lambda client: monotonic() > patience and is_in_callback(client)
 
 
-def drop_callbacks(client: Any, names: tuple[str, ...]) -> None:
+def drop_callbacks(client: Any, names: Sequence[str]) -> None:
     """Take callbacks from a client, and those of ``message_callback_add``.
 
     They may hold the last reference to an object whose ``__del__`` uses the client. So they are

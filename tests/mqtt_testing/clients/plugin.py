@@ -17,7 +17,7 @@ from ..broker.process import TestMQTTBroker
 from ..markers import LEAKS_ON_PURPOSE
 from ..pytest_internals import scope_in_use
 from ..summary import add_to_summary
-from .errors import DeadBrokerError, MQTTConnectionError
+from .admission import DeadBrokerError, MQTTConnectionError
 from .monitor import MQTTMonitor
 from .pool import SharedMQTTPool
 from .whole_process import PromptClients, RedirectedClients

@@ -7,7 +7,6 @@ import queue
 import threading
 import weakref
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
@@ -15,17 +14,15 @@ import paho.mqtt.client as mqtt
 from ..broker.errors import BrokerError
 from ..broker.process import is_a_test_broker
 from ..originals import monotonic
-from ..wire.publish import MQTTMessage
+from ..wire.packets import MQTTMessage
 from . import limits
 from . import paho_internals as paho
-from .admission import admit, constructor_options, endpoint_from
+from .admission import MQTTConnectionError, admit, constructor_options, endpoint_from
 from .ending import end_client
-from .errors import MQTTConnectionError
 from .listeners import ClientListener
-from .messages import History
+from .messages import History, Publications
 from .network_loop import network_loop_of
 from .observer import Observer
-from .publications import Publications
 
 DEFAULT_PORTS = (1883, 8883)
 
@@ -40,15 +37,14 @@ def means_a_test_broker(client: Any, host: str, port: int) -> bool:
 _TEST_BROKER = "_mqtt_test_broker"
 
 
-@dataclass
 class _Loan:
-    any_address: bool = True
-    is_served_by_us: bool = False
-    answered: threading.Event = field(default_factory=threading.Event)
-    sessions: set[str] = field(default_factory=set)  # client ids that the broker may remember
+    def __init__(self, *, any_address: bool) -> None:
+        self.any_address = any_address
+        self.is_served_by_us = False
+        self.answered = threading.Event()
+        self.sessions: set[str] = set()  # client ids that the broker may remember
 
 
-@dataclass(eq=False)
 class Lending:
     """A stretch of time in which every new client is on loan.
 
@@ -56,8 +52,9 @@ class Lending:
     *any_address* is False, from the ports of MQTT alone.
     """
 
-    clients: list[Any] = field(default_factory=list)
-    any_address: bool = True
+    def __init__(self) -> None:
+        self.clients: list[Any] = []
+        self.any_address = True
 
 
 class SharedMQTTPool(ClientListener):
@@ -352,7 +349,7 @@ class SharedMQTTPool(ClientListener):
 
     def _lend(self, client: mqtt.Client, *, any_address: bool = True) -> None:
         with self._lock:
-            self._loans.setdefault(client, _Loan(any_address))
+            self._loans.setdefault(client, _Loan(any_address=any_address))
 
     def _close_observer(self) -> None:
         with self._connecting:

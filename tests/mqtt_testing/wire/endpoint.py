@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import os
 import socket
 import ssl
 import struct
 from typing import Any
 
 from .packets import SecretPacket, connect_packet, receive
-from .websocket import upgrade_to_websocket
 
 
 class _Password(str):
@@ -122,7 +123,7 @@ class MQTTEndpoint:
             if self.ssl_context is not None:
                 connection = self.ssl_context.wrap_socket(connection, server_hostname=self.host)
             if self.websockets:
-                upgrade_to_websocket(connection, self.host)
+                _upgrade_to_websocket(connection, self.host)
         except OSError:
             connection.close()
             raise
@@ -141,3 +142,23 @@ def address(endpoint: MQTTEndpoint) -> str:
     """Return host and port as a URL has them."""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{host}:{endpoint.port}"
+
+
+def _upgrade_to_websocket(connection: socket.socket, host: str) -> None:
+    """Upgrade *connection*, as an HTTP client does.
+
+    Raises:
+        ConnectionError: the server refuses.
+    """
+    key = base64.b64encode(os.urandom(16)).decode()
+    connection.sendall(
+        f"GET /mqtt HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Protocol: mqtt\r\n\r\n".encode()
+    )
+    reply = b""
+    while b"\r\n\r\n" not in reply:
+        received = connection.recv(1024)
+        if not received:
+            raise ConnectionError("the websocket upgrade was refused")
+        reply += received

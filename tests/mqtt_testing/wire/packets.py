@@ -1,9 +1,12 @@
-"""MQTT control packets: encoding, and the little decoding that a check takes."""
+"""MQTT control packets: built, taken from a stream, and PUBLISH decoded."""
 
 from __future__ import annotations
 
+import json
 import socket
 import struct
+from collections.abc import Iterator
+from typing import Any, Callable, NamedTuple
 
 
 class SecretPacket(bytes):
@@ -53,3 +56,94 @@ def receive(connection: socket.socket, length: int) -> bytes:
             break
         received += more
     return received
+
+
+class MalformedPacketError(ValueError):
+    """Bytes that are no MQTT packet."""
+
+
+class MQTTMessage(NamedTuple):
+    """A message as it was published: with the retain flag and the QoS of its publisher."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    properties: Any = None  # of MQTT 5, as paho has them
+
+    def json(self) -> Any:
+        """Return the payload decoded as JSON.
+
+        Raises:
+            ValueError: it is none.
+        """
+        return json.loads(self.payload)
+
+    def __str__(self) -> str:
+        flags = f"QoS {self.qos}, retained" if self.retain else f"QoS {self.qos}"
+        payload = repr(self.payload[:80]) + ("..." if len(self.payload) > 80 else "")
+        return f"{self.topic}: {payload} ({flags})"
+
+
+def publish_packet(
+    topic: str, payload: bytes = b"", *, retain: bool = False, mqtt_5: bool
+) -> bytes:
+    """Build a PUBLISH of QoS 0 in MQTT 3.1.1, or in MQTT 5 without properties."""
+    no_properties = b"\x00" if mqtt_5 else b""
+    body = mqtt_string(topic) + no_properties + payload
+    return (b"\x31" if retain else b"\x30") + mqtt_length(len(body)) + body
+
+
+def take_packets(received: bytearray) -> Iterator[tuple[int, bytearray]]:
+    """Take the packets that are complete from *received*: the first byte of each, and its body.
+
+    Raises:
+        MalformedPacketError: a length that MQTT does not have.
+    """
+    taken = 0
+    try:
+        while True:
+            length, start = 0, taken + 1
+            for shift in range(0, 28, 7):
+                if start >= len(received):
+                    return
+                length |= (received[start] & 127) << shift
+                start += 1
+                if received[start - 1] < 128:
+                    break
+            else:
+                raise MalformedPacketError("a length of more than four bytes")
+            if start + length > len(received):
+                return
+            flags, taken = received[taken], start + length
+            yield flags, received[start:taken]
+    finally:
+        del received[:taken]
+
+
+def decode_publish(
+    flags: int, packet: bytearray, unpack_properties: Callable[[bytes], tuple[Any, int]] | None
+) -> tuple[MQTTMessage, int]:
+    """Return what a PUBLISH says, and its message id; 0 for QoS 0.
+
+    Args:
+        flags: the packet's first byte.
+        packet: what follows the packet's length.
+        unpack_properties: for MQTT 5, returns the properties with which bytes begin, and
+            how many bytes they take.
+    """
+    qos = flags >> 1 & 3
+    position = 2 + int.from_bytes(packet[:2], "big")
+    topic = str(packet[2:position], "utf-8", "replace")
+    mid = 0
+    if qos:
+        mid, position = int.from_bytes(packet[position:][:2], "big"), position + 2
+    properties: Any = None
+    if unpack_properties is not None:
+        if packet[position]:  # rarely there, and slow to unpack
+            properties, length = unpack_properties(bytes(packet[position:]))
+            position += length
+        else:
+            position += 1
+    payload = bytes(memoryview(packet)[position:])
+    return MQTTMessage(topic, payload, qos, bool(flags & 1), properties), mid
