@@ -342,12 +342,13 @@ class TestEndOfRun:
             from concurrent_futures_fix import fix_concurrent_futures
 
             logging.getLogger("svc").addHandler(logging.StreamHandler())
-            logged = threading.Semaphore(0)
+            interrupted, logged = threading.Event(), threading.Semaphore(0)
+
+            def pytest_keyboard_interrupt(): interrupted.set()
 
             @pytest.fixture(scope="session", autouse=True)
             def torn_down_while_a_thread_logs(fix_concurrent_futures):
                 yield
-                while logged.acquire(blocking=False): pass
                 for _ in range(3): assert logged.acquire(timeout=10)
             """,
         )
@@ -356,9 +357,10 @@ class TestEndOfRun:
             f"""
             import logging, signal, threading, time
             import pytest
-            from conftest import logged
+            from conftest import interrupted, logged
 
             def log_for_ever():
+                interrupted.wait()  # what comes before is heard, as always
                 while True:
                     logging.getLogger("svc").warning("late")
                     logged.release()
