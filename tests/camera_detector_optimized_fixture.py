@@ -40,15 +40,15 @@ camera_detector_class = _kit.class_fixture(
 )
 camera_detector_fast = _kit.service_fixture(
     "camera_detector_class",
-    requires=("config", "network_mocks", "mock_onvif"),
+    requires=_kit.Usual("config", "network_mocks", "mock_onvif"),
     tasks={
-        "test_run_discovery_once": (
-            *("_run_full_discovery", "run_full_discovery", "_run_discovery"),
-            *("run_discovery", "_discover_cameras", "discover_cameras"),
+        "test_run_discovery_once": _kit.Usual(
+            *["_run_full_discovery", "run_full_discovery", "_run_discovery"],
+            *["run_discovery", "_discover_cameras", "discover_cameras"],
         ),
-        "test_run_health_check_once": (
-            *("_run_health_check", "run_health_check", "_check_camera_health"),
-            *("_health_check", "check_health", "_publish_health"),
+        "test_run_health_check_once": _kit.Usual(
+            *["_run_health_check", "run_health_check", "_check_camera_health"],
+            *["_health_check", "check_health", "_publish_health"],
         ),
     },
 )

@@ -222,3 +222,13 @@ def _chain(name: str, definitions: Sequence[Any]) -> Iterator[Any]:
         yield definition
         if name not in definition.argnames:
             break
+
+
+# --- Markers ----------------------------------------------------------------------------------
+
+LEAKS_ON_PURPOSE = "leaks_on_purpose"
+
+
+def leaks_on_purpose(item: pytest.Item) -> bool:
+    """Return whether a test is marked as one that needs a real leak."""
+    return item.get_closest_marker(LEAKS_ON_PURPOSE) is not None

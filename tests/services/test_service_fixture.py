@@ -248,6 +248,12 @@ class TestService:
             THERMOSTAT
             + """
     class Direct(Client):
+        active = True
+
+        def _poll(self): pass
+        def refresh(self): pass
+        def shut_down(self): pass
+
         def __init__(self, room):
             super().__init__(*ARGUMENTS)
             up = threading.Event()

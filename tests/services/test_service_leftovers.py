@@ -15,6 +15,7 @@ class TestLeftovers:
             + """
     class Blocked(Thermostat):
         def __init__(self, room):
+            self.active = threading.Event()
             self.connected = threading.Event()
             self.client = Client(*ARGUMENTS)
             self.client.on_connect = self._sleep_in_a_callback

@@ -14,8 +14,7 @@ import pytest
 from ..broker.external import SessionBroker
 from ..broker.plugin import errors_as_failures
 from ..broker.process import TestMQTTBroker
-from ..markers import LEAKS_ON_PURPOSE
-from ..pytest_internals import scope_in_use
+from ..pytest_internals import LEAKS_ON_PURPOSE, scope_in_use
 from ..summary import add_to_summary
 from .admission import DeadBrokerError, MQTTConnectionError
 from .monitor import MQTTMonitor

@@ -11,7 +11,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 
-from ..markers import LEAKS_ON_PURPOSE, leaks_on_purpose
+from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
 from ..summary import add_to_summary
 from ..wire.endpoint import MQTTEndpoint
 from .admission import admit

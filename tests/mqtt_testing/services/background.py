@@ -15,8 +15,8 @@ from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import stack_of
 from ..originals import Thread, Timer
 from ..threads import ThreadWatch, copy_of, end_threads, target_of
-from .errors import ServiceFixtureError
-from .running_flag import RunningFlag
+from .fixture import ServiceFixtureError
+from .tasks import RunningFlag
 
 JOIN_PATIENCE = 0.02
 """Seconds that a thread gets to end by itself when the service's cleanup waits for that."""
@@ -28,8 +28,8 @@ class BackgroundTasks:
     One of them may be there to run a client's network loop. Until it does, the pool does.
     """
 
-    def __init__(self, service_class: type, pool: SharedMQTTPool, lending: Lending) -> None:
-        self._package = service_class.__module__.partition(".")[0]
+    def __init__(self, build: Any, pool: SharedMQTTPool, lending: Lending) -> None:
+        self._package = _module_of(build).partition(".")[0]
         self._pool = pool
         self._lending = lending
         self._held: list[_HeldThread] = []
@@ -61,9 +61,7 @@ class BackgroundTasks:
             code = thread.function
         elif code is Thread:
             code = target_of(thread)
-        while isinstance(code, functools.partial):
-            code = code.func
-        name = str(getattr(code, "__module__", ""))
+        name = _module_of(code)
         file = getattr(sys.modules.get(name), "__file__", None)
         is_of_package = name.partition(".")[0] == self._package
         return is_of_package or not (file is None or _is_of_library(file))
@@ -112,6 +110,13 @@ class BackgroundTasks:
     def _wake_network_loops(self) -> None:
         for client in self._lending.clients:
             wake_network_loop(client)
+
+
+def _module_of(code: Any) -> str:
+    """Return the name of the module in which a class or a function is defined."""
+    while isinstance(code, functools.partial):
+        code = code.func
+    return str(getattr(code, "__module__", ""))
 
 
 @functools.cache

@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Union
+from typing import Any, Callable, NamedTuple, Union
 
 import pytest
 
 from ..clients.pool import SharedMQTTPool
-from ..markers import leaks_on_purpose
+from ..pytest_internals import leaks_on_purpose
 from ..summary import add_to_summary
 
 Names = Union[str, Sequence[str]]
 
-RUNNING_FLAGS = ("_running", "running")
-CLEANUP_METHODS = ("cleanup", "shutdown", "stop", "close")
+
+class ServiceFixtureError(RuntimeError):
+    """A service that the fixture cannot handle as it was described; says what to change."""
+
+
+class Usual(tuple):  # type: ignore[type-arg]  # of str
+    """Names that are looked for, where others have to be there."""
+
+    __slots__ = ()
+
+    def __new__(cls, *names: str) -> Usual:  # noqa: PYI034
+        """Take the names one by one."""
+        return super().__new__(cls, names)
+
+
+RUNNING_FLAGS = Usual("_running", "running")
+CLEANUP_METHODS = Usual("cleanup", "shutdown", "stop", "close")
 
 services_of_test = pytest.StashKey["list[Any]"]()
 
 
+class Handling(NamedTuple):
+    """What ``service_fixture`` was told about a service."""
+
+    start: str | None
+    tasks: Mapping[str, Names]
+    running: Names
+    cleanup: Names
+    cleanup_timeout: float
+
+
 def service_fixture(
-    service: type | str,
+    service: type | Callable[..., Any] | str,
     *,
+    start: str | None = None,
+    arguments: Mapping[str, str] | None = None,
     requires: Sequence[str] = (),
     tasks: Mapping[str, Names] | None = None,
     running: Names = RUNNING_FLAGS,
@@ -34,19 +60,22 @@ def service_fixture(
 
     Required parameters of the constructor are filled from the fixtures of the same names. The
     environment variables by which services usually find their broker are set while it lives.
+    A name that is given and does not exist fails the test as the service is set up.
 
     Usage: ``fast = service_fixture(Thermostat, tasks={"run_poll_once": "_poll_sensors"})``.
 
     Args:
-        service: the class, or the name of a fixture that gives it.
-        requires: fixtures to set up first, such as fakes of the network; a name that no
-            fixture has is passed over.
+        service: the class, a function that builds one, or the name of a fixture that gives either.
+        start: the method that starts it, if the constructor does not.
+        arguments: fixtures for parameters of the constructor that have a default or another name.
+        requires: fixtures to set up first, such as fakes of the network.
         tasks: methods to add to the service, and the method of the service that each runs
             once; of several names the first that the service has.
         running: the attribute that says whether the service runs, a bool or an Event.
         cleanup: the method that ends the service; of several names the first that it has.
         cleanup_timeout: seconds that it gets; then what it waits for is interrupted and named.
     """
+    handling = Handling(start, tasks or {}, running, cleanup, cleanup_timeout)
 
     @pytest.fixture
     def fast_service(
@@ -59,20 +88,13 @@ def service_fixture(
 
         for name in requires:
             if name not in of_the_slow_one:
-                _request_if_defined(request, name)
-        service_class = request.getfixturevalue(service) if isinstance(service, str) else service
-        under_test = ServiceUnderTest(
-            service_class,
-            as_tuple(running),
-            as_tuple(cleanup),
-            dict(tasks or {}),
-            cleanup_timeout,
-        )
-        arguments = _constructor_arguments(request, service_class)
+                _set_up(request, name, if_defined=isinstance(requires, Usual))
+        build = request.getfixturevalue(service) if isinstance(service, str) else service
+        values = _arguments_for(build, arguments or {}, request)
+        under_test = ServiceUnderTest(build, handling, leaks_on_purpose(request.node))
         request.node.stash.setdefault(services_of_test, []).append(under_test)
-        under_test.leaks_on_purpose = leaks_on_purpose(request.node)
         try:
-            with under_test.living(clean_mqtt_broker, arguments):
+            with under_test.living(clean_mqtt_broker, values):
                 yield under_test.service
         finally:
             under_test.service = None  # pytest keeps the test, which need not keep the service
@@ -83,28 +105,51 @@ def service_fixture(
     return fast_service
 
 
-def as_tuple(names: Names) -> tuple[str, ...]:
+def as_tuple(names: Names) -> Sequence[str]:
     """Return one name, or several, as several."""
-    return (names,) if isinstance(names, str) else tuple(names)
+    return (names,) if isinstance(names, str) else names
 
 
-def _request_if_defined(request: pytest.FixtureRequest, name: str) -> None:
+def name_of(build: Any) -> str:
+    """Return what a class, or a function that builds a service, is called."""
+    return str(getattr(build, "__qualname__", build))
+
+
+def _set_up(
+    request: pytest.FixtureRequest, name: str, hint: str = "", *, if_defined: bool = False
+) -> Any:
     try:
-        request.getfixturevalue(name)
+        return request.getfixturevalue(name)
     except pytest.FixtureLookupError as error:
         if error.argname != name:
             raise
+        if if_defined:
+            return None
+        raise ServiceFixtureError(f"no fixture has the name {name!r}{hint}") from None
 
 
-def _constructor_arguments(request: pytest.FixtureRequest, service_class: type) -> dict[str, Any]:
-    return {name: request.getfixturevalue(name) for name in _required_parameters(service_class)}
-
-
-@functools.cache
-def _required_parameters(service_class: type) -> list[str]:
-    return [
-        parameter.name
-        for parameter in inspect.signature(service_class).parameters.values()
-        if parameter.default is parameter.empty
-        and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    ]
+def _arguments_for(
+    build: Any, given: Mapping[str, str], request: pytest.FixtureRequest
+) -> dict[str, Any]:
+    if not callable(build):
+        raise ServiceFixtureError(
+            f"service_fixture takes a class, or a function that builds the service, not {build!r}"
+        )
+    parameters = inspect.signature(build).parameters.values()
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    for name in () if takes_any else set(given) - {p.name for p in named}:
+        names = ", ".join(p.name for p in named) or "none"
+        raise ServiceFixtureError(
+            f"arguments has {name!r}, which is no parameter of {name_of(build)}; it has {names}"
+        )
+    fixtures = {p.name: p.name for p in named if p.default is p.empty}
+    return {
+        name: _set_up(
+            request,
+            fixture,
+            f", from which {name_of(build)} gets {name!r}: write one, "
+            f"or name another: service_fixture(..., arguments={{{name!r}: ...}})",
+        )
+        for name, fixture in {**fixtures, **given}.items()
+    }

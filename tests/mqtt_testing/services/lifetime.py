@@ -6,12 +6,12 @@ import contextlib
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
 
+from ..clients.paho_internals import is_connected
 from ..clients.plugin import PREFIX_VARIABLES
 from ..clients.pool import SharedMQTTPool
 from ..executors import stack_of
@@ -19,11 +19,9 @@ from ..threads import GRACE, forget_interruption, interrupt, short_sleeps
 from ..wire.endpoint import MQTTEndpoint
 from .alarm import alarm
 from .background import BackgroundTasks
-from .coroutines import awaited, finished
-from .errors import ServiceFixtureError
-from .fixture import Names, as_tuple
+from .fixture import Handling, Names, ServiceFixtureError, Usual, as_tuple
 from .leftovers import Leftovers, interrupt_callbacks
-from .running_flag import RunningFlag
+from .tasks import RunningFlag, awaited, finished
 
 HOST_VARIABLES = ("MQTT_BROKER", "MQTT_HOST", "MQTT_BROKER_HOST", "MQTT_SERVER")
 
@@ -40,33 +38,39 @@ class _CleanupInterrupted(BaseException):
     """Raised in a cleanup that does not end, of which no ``except Exception`` gets hold."""
 
 
-@dataclass
 class ServiceUnderTest:
     """One service in one test: how it is built, run by hand, and ended."""
 
-    service_class: type
-    running: tuple[str, ...]
-    cleanup: tuple[str, ...]
-    tasks: dict[str, Names]
-    cleanup_timeout: float
-    service: Any = None
-    tasks_run: set[str] = field(default_factory=set)
-    leaks: list[str] = field(default_factory=list)
-    cleaned_up: bool = False
-    leaks_on_purpose: bool = False
+    def __init__(self, build: Any, handling: Handling, leaks_on_purpose: bool) -> None:
+        self._build = build
+        self._handling = handling
+        self._leaks_on_purpose = leaks_on_purpose
+        self._cleaned_up = False
+        self.service: Any = None
+        self.tasks_run: set[str] = set()
+        self.leaks: list[str] = []
+        self.is_connected: bool | None = None
+        """Whether it had connected a client when the test began; None before that."""
+
+    @property
+    def tasks(self) -> Mapping[str, Names]:
+        """What can be run by hand."""
+        return self._handling.tasks
 
     @contextlib.contextmanager
     def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
         """Build the service, and end it with the ``with`` block."""
-        leftovers = Leftovers(pool, ends=not self.leaks_on_purpose)
+        leftovers = Leftovers(pool, ends=not self._leaks_on_purpose)
         with contextlib.ExitStack() as life:
             patch = life.enter_context(pytest.MonkeyPatch.context())
             _set_environment(patch, pool.endpoint)
             life.enter_context(leftovers)
             lending = life.enter_context(pool.lending())
-            background = BackgroundTasks(self.service_class, pool, lending)
+            background = BackgroundTasks(self._build, pool, lending)
             with background.held_by(leftovers.watch):
-                self.service = self.service_class(**arguments)
+                self.service = self._build(**arguments)
+                if self._handling.start is not None:
+                    finished(getattr(self.service, self._method("start", self._handling.start))())
             lending.any_address = False  # a dead port is one from now on
             life.callback(interrupt_callbacks, lending)
             life.callback(background.stop)
@@ -74,34 +78,57 @@ class ServiceUnderTest:
             self._equip(background)
             background.serve_clients()
             pool.await_connections(lending)
+            self.is_connected = any(is_connected(client) for client in lending.clients)
             yield
         self.leaks += leftovers.named
+
+    def _method(self, option: str, names: Names) -> str:
+        """Return the first of *names* that is a method of the service; empty if none has to be."""
+        found = [name for name in as_tuple(names) if callable(getattr(self.service, name, None))]
+        if not found and not isinstance(names, Usual):
+            raise self._unknown(option, names, "method")
+        return found[0] if found else ""
+
+    def _unknown(self, option: str, names: Names, kind: str) -> ServiceFixtureError:
+        import difflib
+
+        wanted = as_tuple(names)
+        close = [n for name in wanted for n in difflib.get_close_matches(name, dir(self.service))]
+        which = " or ".join(map(repr, wanted))
+        there = f" Is it {' or '.join(map(repr, dict.fromkeys(close)))}?" if close else ""
+        return ServiceFixtureError(
+            f"{type(self.service).__name__} has no {kind} {which}, which "
+            f"service_fixture(..., {option}) names.{there}"
+        )
 
     def _equip(self, background: BackgroundTasks) -> None:
         if not hasattr(self.service, "__dict__"):
             raise ServiceFixtureError(
-                f"{self.service_class.__name__} has __slots__, so no methods can be added to it; "
+                f"{type(self.service).__name__} has __slots__, so no methods can be added to it; "
                 "give service_fixture a subclass without them"
             )
-        flag = RunningFlag(self.service, self.running)
+        flag = RunningFlag(self.service, as_tuple(self._handling.running))
+        if flag.name is None and not isinstance(self._handling.running, Usual):
+            raise self._unknown("running", self._handling.running, "bool or Event")
+        for name, names in self.tasks.items():
+            self._method(f"tasks[{name!r}]", names)
         methods: dict[str, Callable[..., Any]] = {
             name: functools.partial(self._run_once, name, flag) for name in self.tasks
         }
         methods["test_enable_background_tasks"] = functools.partial(background.start, flag)
         methods["test_disable_background_tasks"] = background.stop
-        cleanup = first_method(self.service, self.cleanup)
-        if cleanup is not None:
+        cleanup = self._method("cleanup", self._handling.cleanup)
+        if cleanup:
             methods[cleanup] = self._noting_cleanup(getattr(self.service, cleanup))
         vars(self.service).update(methods)
 
     def _run_once(self, name: str, flag: RunningFlag, *args: Any, **kwargs: Any) -> Any:
         """Run a task of the service now, in this thread, and return what it returns."""
-        candidates = as_tuple(self.tasks[name])
-        method = first_method(self.service, candidates)
-        if method is None:
+        method = self._method(f"tasks[{name!r}]", self.tasks[name])
+        if not method:
             raise ServiceFixtureError(
-                f"{name}() finds none of {', '.join(candidates)} on "
-                f"{self.service_class.__name__}. Name the method that does it: "
+                f"{name}() finds none of {', '.join(self.tasks[name])} on "
+                f"{type(self.service).__name__}. Name the method that does it: "
                 f"service_fixture(..., tasks={{{name!r}: 'the_method'}})"
             )
         self.tasks_run.add(name)
@@ -114,7 +141,7 @@ class ServiceUnderTest:
     def _noting_cleanup(self, cleanup: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(cleanup)
         def noting(*args: Any, **kwargs: Any) -> Any:
-            self.cleaned_up = True
+            self._cleaned_up = True
             return cleanup(*args, **kwargs)
 
         return noting
@@ -124,21 +151,22 @@ class ServiceUnderTest:
 
         It has a deadline: then what it waits for is interrupted, and in the end the cleanup itself.
         """
-        cleanup = first_method(self.service, self.cleanup)
-        if cleanup is None or self.cleaned_up:
+        cleanup = self._method("cleanup", Usual(*as_tuple(self._handling.cleanup)))
+        if not cleanup or self._cleaned_up:
             return
+        timeout = self._handling.cleanup_timeout
         cleaning = threading.current_thread()
 
         def interrupt_what_it_waits_for() -> None:
             self.leaks.append(
-                f"{cleanup}() did not end within {self.cleanup_timeout:g} s, and what it waits for "
+                f"{cleanup}() did not end within {timeout:g} s, and what it waits for "
                 f"was interrupted. It stood in:\n{stack_of(cleaning)}"
             )
             leftovers.interrupt()
 
         steps = (
             (CLEANUP_PATIENCE, background.start_for_cleanup),
-            (self.cleanup_timeout - CLEANUP_PATIENCE, interrupt_what_it_waits_for),
+            (timeout - CLEANUP_PATIENCE, interrupt_what_it_waits_for),
             (GRACE, lambda: interrupt(cleaning, _CleanupInterrupted)),
         )
         background.let_cleanup_join()
@@ -148,11 +176,6 @@ class ServiceUnderTest:
             forget_interruption(cleaning)  # which may have come as it ended
         except _CleanupInterrupted:
             pass
-
-
-def first_method(service: Any, names: Sequence[str]) -> str | None:
-    """Return the first of *names* that is a method of *service*."""
-    return next((name for name in names if callable(getattr(service, name, None))), None)
 
 
 def _set_environment(patch: pytest.MonkeyPatch, endpoint: MQTTEndpoint) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ..executors import futures_fix
 from .class_lookup import class_fixture
-from .errors import ServiceFixtureError
-from .fixture import service_fixture
+from .fixture import ServiceFixtureError, Usual, service_fixture
 from .override import (
     override_fixture,
     pytest_collectstart,
@@ -19,6 +18,7 @@ from .wiring import pytest_addhooks, pytest_unconfigure
 
 __all__ = [
     "ServiceFixtureError",
+    "Usual",
     "class_fixture",
     "futures_fix",
     "override_fixture",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -22,8 +21,7 @@ _ALWAYS = {
 _CALLED = 'Fixture "fast_service" called directly'
 
 
-@dataclass(frozen=True)
-class _Reminder:
+class _Reminder(NamedTuple):
     task: str
     fixture: str
     result: str
@@ -94,3 +92,17 @@ def _remedies(text: str, item: pytest.Item) -> Iterator[str]:
     yield from (remedy for sign, remedy in _ALWAYS.items() if sign in text)
     for reminder in _reminders:
         yield from reminder.remedies(text, item)
+    for under_test in item.stash.get(services_of_test, []):
+        if under_test.is_connected is False:
+            yield _why_not_connected(under_test.service)
+
+
+def _why_not_connected(service: Any) -> str:
+    methods = [n for n in _USUAL_STARTS if callable(getattr(service, n, None))]
+    return (
+        f"{type(service).__name__} had connected no client of paho-mqtt when the test began. Has "
+        f"it a method that starts it? service_fixture(..., start={[*methods, '...'][0]!r})"
+    )
+
+
+_USUAL_STARTS = ("start", "connect", "run", "open", "begin", "setup")

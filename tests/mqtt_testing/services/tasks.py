@@ -1,0 +1,81 @@
+"""Runs methods of a service by hand, though its flag may say that it does not run."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ..originals import Event
+
+
+class RunningFlag:
+    """The attribute by which a service knows whether it runs: a bool, or an Event."""
+
+    def __init__(self, service: Any, names: Sequence[str]) -> None:
+        self._service = service
+        self.name = next((name for name in names if self._is_flag(name)), None)
+
+    def _is_flag(self, name: str) -> bool:
+        # Of the object or its class; a property is none.
+        return isinstance(inspect.getattr_static(self._service, name, None), (bool, Event))
+
+    def get(self) -> bool:
+        """Return whether the service thinks that it runs; one without a flag does."""
+        if self.name is None:
+            return True
+        value = getattr(self._service, self.name)
+        return value.is_set() if isinstance(value, Event) else bool(value)
+
+    def set(self, running: bool) -> None:
+        """Let the service think that it runs, or that it does not."""
+        if self.name is None:
+            return
+        value = getattr(self._service, self.name)
+        if not isinstance(value, Event):
+            setattr(self._service, self.name, running)
+        elif running:
+            value.set()
+        else:
+            value.clear()
+
+    @contextlib.contextmanager
+    def set_meanwhile(self) -> Iterator[None]:
+        """Let tasks run that begin with a look at the flag."""
+        before = self.get()
+        self.set(True)
+        try:
+            yield
+        finally:
+            if not before:
+                self.set(False)
+
+
+def finished(result: Any) -> Any:
+    """Run what an ``async def`` method returned; leave it to an async test to await it itself."""
+    if not inspect.isawaitable(result) or _a_loop_runs():
+        return result
+    import asyncio
+
+    loop = asyncio.new_event_loop()  # not asyncio.run(), which takes the thread's loop away
+    try:
+        return loop.run_until_complete(result)
+    finally:
+        loop.close()
+
+
+def _a_loop_runs() -> bool:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+async def awaited(result: Any, flag: RunningFlag) -> Any:
+    """Await *result* while the service thinks that it runs."""
+    with flag.set_meanwhile():
+        return await result
