@@ -6,7 +6,7 @@ import contextlib
 import os
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,11 @@ def _use(broker: SessionBroker) -> None:
             _given_up[broker] = str(error)
             raise
     _used[broker] = position
+
+
+def brokers_of_test() -> Collection[SessionBroker]:
+    """Return the brokers of our fixtures that this test uses."""
+    return _used.keys()
 
 
 def _tell_death_between_tests(broker: SessionBroker) -> None:

@@ -12,10 +12,11 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from ..broker.external import SessionBroker
-from ..broker.plugin import errors_as_failures
+from ..broker.plugin import brokers_of_test, errors_as_failures
 from ..broker.process import TestMQTTBroker
 from ..pytest_internals import LEAKS_ON_PURPOSE, scope_in_use
 from ..summary import add_to_summary
+from ..wire.endpoint import address
 from .admission import DeadBrokerError, MQTTConnectionError
 from .monitor import MQTTMonitor
 from .pool import SharedMQTTPool
@@ -74,6 +75,7 @@ def clean_mqtt_broker(
         shared_mqtt_pool.barrier()
         retained_before = shared_mqtt_pool.watch().know_retained()
     shared_mqtt_pool.start_of_test = shared_mqtt_pool.history.position
+    shared_mqtt_pool.other_brokers.clear()
     yield shared_mqtt_pool
     shared_mqtt_pool.start_of_test = None
     # On a broker of others, what they publish meanwhile is theirs.
@@ -116,6 +118,14 @@ def mqtt_monitor(
     if monitor.dropped:
         line = f"{request.node.nodeid}: {monitor.describe_dropped()}"
         add_to_summary("messages that mqtt_monitor did not keep", line)
+    others = clean_mqtt_broker.other_brokers - {(b.host, b.port) for b in brokers_of_test()}
+    for host, port in others:
+        line = (
+            f"{request.node.nodeid}: mqtt_monitor watches {address(clean_mqtt_broker.endpoint)}, "
+            f"and a client was connected to {host}:{port}. What is published there it does not "
+            "see. A fixture of yours that starts a broker is to return session_mqtt_broker."
+        )
+        add_to_summary("tests with two brokers", line)
 
 
 @pytest.fixture(scope="session")

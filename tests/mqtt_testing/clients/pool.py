@@ -83,6 +83,8 @@ class SharedMQTTPool(ClientListener):
         self._publications = Publications()
         self._outsiders: weakref.WeakSet[Any] = weakref.WeakSet()
         self.start_of_test: int | None = None
+        self.other_brokers: set[tuple[str, int]] = set()
+        """The addresses of other brokers that have let a client of this process in."""
         self.history = History()
         self._observer: Observer | None = None
         self._connecting = threading.Lock()  # not the other, which callbacks of clients wait for
@@ -328,7 +330,10 @@ class SharedMQTTPool(ClientListener):
                 self._observer.await_connection()
 
     def answered(self, client: mqtt.Client) -> None:
-        """Note that a client on loan is connected, or refused."""
+        """Note that a client on loan is connected, or refused, and one of another broker."""
+        peer = paho.peer_of(client)
+        if peer and self._observer is not None and not self._observer.shares_broker_with(client):
+            self.other_brokers.add(peer[:2])
         loan = self._loans.get(client)
         if loan is None:
             with self._lock:
