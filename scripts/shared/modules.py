@@ -14,8 +14,9 @@ from helpers.processes import memory_of, processes_with, wait_until
 from helpers.raw_clients import crowd, in_another_process
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from mqtt_testing.broker.binary import find_mosquitto, mosquitto_version
+from mqtt_testing.broker.child import POLL_INTERVAL
 from mqtt_testing.broker.folder import FOLDER_PREFIX
-from mqtt_testing.broker.process import POLL_INTERVAL, START_TIMEOUT
+from mqtt_testing.broker.process import START_TIMEOUT
 from mqtt_testing.clients.paho_internals import new_client
 from mqtt_testing.wire.endpoint import MQTTEndpoint
 from shared_mqtt_pool import MQTTMonitor, SharedMQTTPool

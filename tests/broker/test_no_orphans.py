@@ -222,7 +222,7 @@ class TestOthers:
             "watch",
             lambda g, folder: (guarded.append(folder), watch(g, folder)),
         )
-        monkeypatch.setattr("os.mkdir", make_and_look)
+        monkeypatch.setattr("mqtt_testing.originals.os.mkdir", make_and_look)
         with pytest.raises(BrokerError, match="Free some space"):
             TestMQTTBroker().start()
         assert len(guarded) == 2
@@ -233,7 +233,9 @@ class TestOthers:
         for number in range(1000):
             (temporary_folder / f"{FOLDER_PREFIX}{number}").mkdir()
         looked = []
-        monkeypatch.setattr("os.scandir", lambda *arguments: looked.append(arguments))
+        monkeypatch.setattr(
+            "mqtt_testing.originals.os.scandir", lambda *arguments: looked.append(arguments)
+        )
         with TestMQTTBroker() as broker:
             assert broker.answers()
         assert not looked

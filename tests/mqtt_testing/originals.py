@@ -1,15 +1,44 @@
-"""What the kit relies on itself, held from the import on: a mock in a test does not reach it."""
+"""What the kit relies on itself, held from the import on: a mock in a test does not reach it.
+
+A mock takes the place of a name in a module, such as ``os.killpg``. These are copies of modules.
+"""
 
 from __future__ import annotations
 
-import functools
+import atexit
+import builtins
+import os
+import queue
+import select
+import signal
+import socket
 import subprocess
+import tempfile
 import threading
 import time
+from types import ModuleType
+from typing import TYPE_CHECKING
 
-# Not the function itself, which freezegun replaces in every module that has it.
-monotonic = functools.partial(time.monotonic)
+__all__ = ["atexit", "open", "os", "queue", "select", "signal", "socket", "subprocess"]
+__all__ += ["tempfile", "threading", "time", "variable"]
 
-Popen = subprocess.Popen
+open = builtins.open
 
-Thread, Timer, Event = threading.Thread, threading.Timer, threading.Event
+if not TYPE_CHECKING:
+
+    def _copy_of(module: ModuleType) -> ModuleType:
+        copy = ModuleType(module.__name__)
+        vars(copy).update(vars(module))
+        return copy
+
+    _HELD = (atexit, os, queue, select, signal, socket, subprocess, tempfile, threading, time)
+    globals().update((module.__name__, _copy_of(module)) for module in _HELD)
+    os.path = _copy_of(os.path)
+
+
+def variable(name: str, default: str = "") -> str:
+    """Return an environment variable, though ``os.environ.get`` may be a mock."""
+    try:
+        return os.environ[name]
+    except KeyError:
+        return default

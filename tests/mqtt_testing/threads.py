@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .executors import join
-from .originals import Event, Thread, Timer
+from .originals import threading
 
 if TYPE_CHECKING:
     import asyncio
@@ -133,7 +132,7 @@ def _interruptible(sleep: Callable[[float], None]) -> Callable[[float], None]:
         if _LONGEST_SLEEP in of_thread:
             sleep(min(seconds, of_thread[_LONGEST_SLEEP]))
         elif _SLEEPS_WATCHED in of_thread and seconds > 0:
-            Event().wait(seconds)
+            threading.Event().wait(seconds)
         else:
             sleep(seconds)
 
@@ -154,11 +153,9 @@ def short_sleeps(longest: float) -> Iterator[None]:
 _start = threading.Thread.start
 
 
-def start_unwatched(target: Callable[[], None]) -> threading.Thread:
+def start_unwatched(thread: threading.Thread) -> None:
     """Start a thread of our own, which no watch notes."""
-    thread = Thread(target=target, daemon=True)
     _start(thread)
-    return thread
 
 
 def target_of(thread: threading.Thread) -> Any:
@@ -170,7 +167,7 @@ def copy_of(thread: threading.Thread) -> Callable[[], threading.Thread]:
     """Return what makes threads that run the same function with the same arguments."""
     of_thread: Any = thread
     arguments = {"args": of_thread._args, "kwargs": of_thread._kwargs, "name": thread.name}
-    return functools.partial(Thread, target=target_of(thread), **arguments)
+    return functools.partial(threading.Thread, target=target_of(thread), **arguments)
 
 
 def process_pools() -> list[Any]:
@@ -183,12 +180,13 @@ def process_pools() -> list[Any]:
 
 def end_pool(pool: Any, patience: float) -> None:
     """Terminate a pool, and kill its processes if they take more than *patience* seconds."""
-    terminating = start_unwatched(pool.terminate)
-    Thread.join(terminating, patience)
+    terminating = threading.Thread(target=pool.terminate, daemon=True)
+    start_unwatched(terminating)
+    threading.Thread.join(terminating, patience)
     if terminating.is_alive():
         for process in [worker for worker in pool._pool if hasattr(worker, "kill")]:
             process.kill()
-        Thread.join(terminating, patience)
+        threading.Thread.join(terminating, patience)
 
 
 # Interruption
@@ -209,7 +207,7 @@ def end_threads(
     """
     threads = list(threads)
     for thread in threads:
-        if isinstance(thread, Timer):
+        if isinstance(thread, threading.Timer):
             thread.cancel()
     alive = threads if at_once else join(threads)
     for thread in alive:

@@ -130,31 +130,6 @@ def test_paho_may_lie_outside_of_the_interpreter_s_own_folders(pytester, monkeyp
     repository.run("-W", "error").assert_outcomes(passed=1)
 
 
-@pytest.mark.parametrize(
-    "mocked",
-    [
-        "subprocess.Popen",
-        "time.sleep",
-        "time.monotonic",
-        "threading.Timer",
-        "pathlib.Path.exists",
-        "os.path.exists",
-        "socket.gethostbyname",
-    ],
-)
-def test_mocks_of_what_we_use_ourselves_do_not_reach_us(pytester, mocked):
-    mocks = f"""
-    import pytest
-    from unittest.mock import MagicMock
-
-    @pytest.fixture(autouse=True)
-    def a_mock(monkeypatch):
-        monkeypatch.setattr("{mocked}", MagicMock())
-    """
-    result = echo_repository(pytester, mocks + ECHO_TEST).run()
-    result.assert_outcomes(passed=1)
-
-
 def test_a_tracer_that_wraps_run_and_hands_the_thread_over(pytester):
     tracer = """
     import functools, threading

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
 
-from ..originals import Popen
+from ..originals import os, subprocess, variable
 from .child import kill_group
 from .errors import BrokerError
 
@@ -41,9 +38,8 @@ def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
     Raises:
         BrokerError: there is none; the message has the install command for this system.
     """
-    named = executable or os.environ.get("MQTT_TEST_MOSQUITTO")
-    search_path = os.pathsep.join([os.environ.get("PATH", ""), *SBIN_FOLDERS])
-    found = shutil.which(named) if named else shutil.which("mosquitto", path=search_path)
+    named = executable or variable("MQTT_TEST_MOSQUITTO")
+    found = _on_path(named) if named else _on_path("mosquitto", *SBIN_FOLDERS)
     if found:
         return found
     if named:
@@ -58,15 +54,22 @@ def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
     )
 
 
+def _on_path(name: str | os.PathLike[str], *further: str) -> str:
+    """Return the path of an executable; empty where there is none."""
+    folders = [*variable("PATH", os.defpath).split(os.pathsep), *further]
+    paths = [os.path.join(folder, name) for folder in ([""] if os.path.dirname(name) else folders)]
+    return next((p for p in paths if os.path.isfile(p) and os.access(p, os.X_OK)), "")
+
+
 def _install_command() -> str:
-    manager = next(filter(shutil.which, INSTALL_COMMANDS), "")
+    manager = next(filter(_on_path, INSTALL_COMMANDS), "")
     return INSTALL_COMMANDS.get(manager, "the package manager of this system (package mosquitto)")
 
 
 def mosquitto_version(executable: str, timeout: float = 2.0) -> str | None:
     """Return the version that *executable* claims, as in ``2.0.11``; None if it is no mosquitto."""
     try:
-        run = Popen(
+        run = subprocess.Popen(
             [executable, "-h"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

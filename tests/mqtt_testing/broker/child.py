@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
-import subprocess
+import math
 from pathlib import Path
 
-from ..originals import Popen
+from ..originals import open, os, select, signal, subprocess, time
 from .errors import BrokerError
 
 LOG_NAME = "mosquitto.log"
 LOG_TAIL_LINES = 20
+KILL_TIMEOUT = 5.0
+POLL_INTERVAL = 0.001
 
 
 class LoggedProcess:
@@ -41,7 +41,7 @@ class LoggedProcess:
     @property
     def log_position(self) -> int:
         """Where the log ends at present, for ``log_since``; cheaper than reading it."""
-        size = self.log_path.stat().st_size if self.log_path else 0
+        size = os.stat(self.log_path).st_size if self.log_path else 0
         return len(self._earlier_log.encode()) + size
 
     def log_since(self, position: int) -> str:
@@ -50,8 +50,11 @@ class LoggedProcess:
 
     @property
     def _current_log(self) -> str:
+        if self.log_path is None:
+            return ""
         try:
-            return self.log_path.read_text(errors="replace") if self.log_path else ""
+            with open(self.log_path, errors="replace") as log:
+                return log.read()
         except FileNotFoundError:  # others have cleaned up the temporary folder
             return ""
 
@@ -64,9 +67,9 @@ class LoggedProcess:
 def spawn(executable: str, config: Path, log_path: Path) -> subprocess.Popen[bytes]:
     """Start mosquitto as the leader of a process group."""
     __tracebackhide__ = True
-    with log_path.open("ab") as log:
+    with open(log_path, "ab") as log:
         try:
-            return Popen(
+            return subprocess.Popen(
                 [executable, "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -92,4 +95,17 @@ def signal_group(leader: subprocess.Popen[bytes], number: signal.Signals) -> Non
 def kill_group(leader: subprocess.Popen[bytes]) -> None:
     """Kill a process and its children, and wait for its end."""
     signal_group(leader, signal.SIGKILL)
-    leader.wait()
+    has_ended(leader, KILL_TIMEOUT)
+
+
+def has_ended(process: subprocess.Popen[bytes], timeout: float | None) -> bool:
+    """Wait for the end of a process, *timeout* seconds at most; return whether it has come.
+
+    Unlike ``process.wait``, it works in frozen time, and while ``time.sleep`` is a mock.
+    """
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            return False
+        select.select([], [], [], POLL_INTERVAL)
+    return True

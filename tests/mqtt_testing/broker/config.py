@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-import os
 import pwd
 import ssl
 import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..originals import os
 from ..wire.endpoint import MQTTEndpoint
 from .errors import BrokerError
 from .folder import write_private
@@ -54,7 +54,6 @@ class Config:
         alone. A Unix socket takes no path that is long or has a space in it.
         """
         config = folder / "mosquitto.conf"
-        config.touch(mode=0o600)
         endpoint = self.endpoint
         tls_lines = self._tls_lines(folder) if self.tls else []
         spare_lines = [f"listener {spare_port} {SPARE_HOST}", *tls_lines]
@@ -74,7 +73,7 @@ class Config:
             *_user_lines(folder),
             *self.lines,
         ]
-        config.write_text("\n".join([*lines, ""]))
+        write_private(config, "\n".join([*lines, ""]))
         return config
 
     def _credential_lines(self, folder: Path) -> list[str]:
@@ -149,12 +148,12 @@ def _user_lines(folder: Path) -> list[str]:
     """Give the files to the user that mosquitto becomes, or let it stay root to reach them."""
     if os.geteuid() != 0:
         return []
-    if not all(parent.stat().st_mode & stat.S_IXOTH for parent in folder.parents):
+    if not all(os.stat(parent).st_mode & stat.S_IXOTH for parent in folder.parents):
         return ["user root"]
     # The root of a container may not be allowed to, and mosquitto not to become another user.
     with contextlib.suppress(OSError):
-        for path in (folder, *folder.iterdir()):
-            os.chown(path, _mosquitto_user(), -1)
+        for name in ("", *os.listdir(folder)):
+            os.chown(folder / name, _mosquitto_user(), -1)
     return []
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
-import socket
 import stat
 from collections.abc import Collection, Iterator
 
+from ..originals import os, socket
 from .errors import BrokerError, PortInUseError
 
 # How the client ids of our own connections begin: one watches, the other asks for an answer.
@@ -66,7 +65,7 @@ def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None
 
 def _connections_to(port: int) -> Iterator[tuple[int, socket.socket]]:
     """Give duplicates of our sockets that are connected to *port*, each with its own port."""
-    for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208
+    for number in map(int, os.listdir("/dev/fd")):
         # It may be the descriptor that listed them, or a socket without a peer.
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.fstat(number).st_mode):

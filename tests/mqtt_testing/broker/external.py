@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Union
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from ..originals import os, variable
 from ..wire.endpoint import MQTTEndpoint, address
 from .connections import READY_ID_PREFIX
 from .errors import BrokerError
@@ -39,8 +39,8 @@ class ExternalMQTTBroker(MQTTEndpoint):
     def __init__(self, url: str) -> None:
         __tracebackhide__ = True
         parts, options = _split_broker_url(url.strip())
-        run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(4).hex()
-        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        run = variable("PYTEST_XDIST_TESTRUNUID") or os.urandom(4).hex()
+        worker = variable("PYTEST_XDIST_WORKER", "main")
         prefix = options.get("topic_prefix", "mqtt-test").rstrip("/")
         super().__init__(
             parts.hostname or "",

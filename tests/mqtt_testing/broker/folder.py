@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import os
-import subprocess
-import tempfile
 from pathlib import Path
 
-from ..originals import Popen
+from ..originals import atexit, open, os, subprocess, tempfile
+from .child import KILL_TIMEOUT, has_ended
 
 FOLDER_PREFIX = "mqtt-test-mosquitto-"
 
@@ -42,7 +39,7 @@ class Folder:
         if not _guardians or not _guardians[-1].is_on_duty():
             _guardians.append(_Guardian())
         _guardians[-1].watch(self.path)
-        os.mkdir(self.path, 0o700)  # noqa: PTH102
+        os.mkdir(self.path, 0o700)
 
     def is_ours(self) -> bool:
         """Return whether this process has made it, and not the one that this was forked from."""
@@ -52,25 +49,26 @@ class Folder:
         """Raise OSError where nothing can be written any more."""
         probe = self.path / "probe"
         try:
-            probe.write_bytes(bytes(4096))
+            with open(probe, "wb") as file:
+                file.write(bytes(4096))
         finally:
-            probe.unlink()
+            os.unlink(probe)
 
     def remove(self) -> None:
         """Remove the folder and its files; takes one descriptor, unlike ``rmtree``."""
         if not self.is_ours():
             return  # a forked child ends as its parent does, through `with` or pytest's fixtures
         with contextlib.suppress(FileNotFoundError):  # others clean up the temporary folder, too
-            for name in os.listdir(self.path):  # noqa: PTH208
-                (self.path / name).unlink()
-            self.path.rmdir()
+            for name in os.listdir(self.path):
+                os.unlink(self.path / name)
+            os.rmdir(self.path)
 
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that no other user reads."""
     __tracebackhide__ = True
-    path.touch(mode=0o600)
-    path.write_text(text)
+    with open(path, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
 
 
 class _Guardian:
@@ -82,7 +80,7 @@ class _Guardian:
     SCRIPT = 'while IFS= read -r folder; do set -- "$@" "$folder"; done\n' + CLEAN_UP
 
     def __init__(self) -> None:
-        self._shell = Popen(
+        self._shell = subprocess.Popen(
             ["/bin/sh", "-c", self.SCRIPT, "mqtt-test-broker-guardian"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -107,7 +105,7 @@ class _Guardian:
         """Let it do at once what is left to do, and wait for that."""
         if self.is_on_duty():
             self._pipe.close()
-            self._shell.wait()
+            has_ended(self._shell, KILL_TIMEOUT)
 
 
 _guardians: list[_Guardian] = []  # the last one is ours; a forked child has its parent's as well
@@ -117,4 +115,4 @@ def clean_up(folder: Path) -> None:
     """Do now what the guardian would do; nothing where no process can be had."""
     with contextlib.suppress(OSError):
         command = ["/bin/sh", "-c", CLEAN_UP, "sh", str(folder)]
-        Popen(command, stderr=subprocess.DEVNULL).wait()
+        has_ended(subprocess.Popen(command, stderr=subprocess.DEVNULL), KILL_TIMEOUT)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import weakref
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ..originals import os, tempfile, variable
 from ..pytest_internals import value_in_use
 from ..summary import add_to_summary, runs
 from ..wire.endpoint import address
@@ -51,7 +50,7 @@ def _broker_of_session() -> SessionBroker:
         # Not in a local variable, which pytest may show: the URL may hold a password.
         stash[_session_broker] = (
             ExternalMQTTBroker(os.environ["MQTT_TEST_BROKER_URL"])
-            if os.environ.get("MQTT_TEST_BROKER_URL")
+            if variable("MQTT_TEST_BROKER_URL")
             else TestMQTTBroker()
         )
     return stash[_session_broker]

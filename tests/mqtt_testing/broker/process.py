@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import select
-import signal
-import socket
-import subprocess
 import sys
 import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from ..originals import monotonic
+from ..originals import os, signal, socket, subprocess, time
 from ..wire.endpoint import MQTTEndpoint
 from .binary import doubt_about, find_mosquitto, mosquitto_version, version_in
-from .child import LOG_NAME, LoggedProcess, kill_group, signal_group, spawn
+from .child import (
+    LOG_NAME,
+    POLL_INTERVAL,
+    LoggedProcess,
+    has_ended,
+    kill_group,
+    signal_group,
+    spawn,
+)
 from .config import SPARE_HOST, Config
 from .connections import READY_ID_PREFIX, disconnect_clients, reserve_port
 from .errors import BrokerError, PortInUseError, remedies
-from .folder import Folder, clean_up
+from .folder import Folder, clean_up, write_private
 
 START_ATTEMPTS = 5
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
-POLL_INTERVAL = 0.001
 
 
 class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
@@ -106,7 +108,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
         if self._folder is None or not self._folder.is_ours():
             self._folder = Folder()
             self.log_path = self._folder.path / LOG_NAME
-            self.log_path.touch(mode=0o600)
+            write_private(self.log_path, "")
         if not self._reservations:
             self.port = self._reserve_port(self.host, self.port)
             if self.websockets:
@@ -172,7 +174,9 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for mosquitto's end, clean up and return its exit status; 0 where it was stopped."""
-        status = self._process.wait(timeout) if self._process else 0
+        if self._process is not None and not has_ended(self._process, timeout):
+            raise subprocess.TimeoutExpired(self._process.args, timeout or 0)
+        status = self.poll() or 0
         self.stop()
         return status
 
@@ -193,8 +197,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             with contextlib.suppress(OSError):
                 # mosquitto blocks signals while it waits for events, for 100 ms: give it an event.
                 socket.create_connection((self.host, self.port), STOP_TIMEOUT).close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(STOP_TIMEOUT)
+            has_ended(self._process, STOP_TIMEOUT)
         self._discard_process()
 
     def restart(self) -> None:
@@ -214,7 +217,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             BrokerError: it was never started, has ended, or does not answer; with its log.
         """
         __tracebackhide__ = True
-        deadline = monotonic() + timeout
+        deadline = time.monotonic() + timeout
         process = self._require_process("wait for")
         client_id = f"{READY_ID_PREFIX}{process.pid}"
         # Another broker may answer on the port while ours is about to find that it is taken.
@@ -222,9 +225,9 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             if process.poll() is not None:
                 status = process.returncode
                 raise self._start_error(f"ended with status {status} before it answered")
-            if monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise self._start_error(f"does not answer a CONNECT within {timeout:g} s")
-            select.select([], [], [], POLL_INTERVAL)  # unlike `process.wait`, in frozen time too
+            has_ended(process, POLL_INTERVAL)
         return True
 
     def kill(self) -> None:

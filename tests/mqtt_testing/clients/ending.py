@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
-import select
-import socket
-import threading
 from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ..originals import monotonic
+from ..originals import os, select, socket, threading, time
 from . import limits
 from . import paho_internals as paho
 from .network_loop import (
@@ -48,7 +44,7 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
     """
     paho.drop_callbacks(client, _CALLBACKS)
     _forgive_socket_callbacks(client)
-    deadline = monotonic() + timeout
+    deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as opened:
         stream = _duplicate_stream(client) if paho.is_connected(client) else None
         if stream is not None:
@@ -112,8 +108,8 @@ def _duplicate_stream(client: Any) -> socket.socket | None:
 def _write_what_is_left(client: Any, deadline: float) -> None:
     """Send what did not fit into the connection's buffer, DISCONNECT at the end of it."""
     with contextlib.suppress(OSError, ValueError):  # the connection may end at any time
-        while client.want_write() and client.socket() and monotonic() < deadline:
-            select.select([], [client.socket()], [], max(0.0, deadline - monotonic()))
+        while client.want_write() and client.socket() and time.monotonic() < deadline:
+            select.select([], [client.socket()], [], max(0.0, deadline - time.monotonic()))
             if client.loop_write() != mqtt.MQTT_ERR_SUCCESS:
                 return
 
@@ -126,7 +122,7 @@ def _end_network_loop(client: Any, deadline: float) -> None:
     if stay is not None:
         has_ended = _await_leaving(client, stay, deadline)
     else:
-        thread.join(max(0.0, deadline - monotonic()))
+        thread.join(max(0.0, deadline - time.monotonic()))
         has_ended = not thread.is_alive()
     if not has_ended:
         raise TimeoutError(f"the network loop {thread.name} is blocked in a callback")
@@ -138,7 +134,7 @@ def _await_leaving(client: Any, stay: StayInLoop, deadline: float) -> bool:
     while not stay.over.wait(limits.LOOK_INTERVAL):
         if client.socket() is None and not paho.is_in_callback(client):
             return True  # it will find that it has to stop
-        if monotonic() > deadline:
+        if time.monotonic() > deadline:
             return False
     return True
 
@@ -146,7 +142,7 @@ def _await_leaving(client: Any, stay: StayInLoop, deadline: float) -> bool:
 def _wait_for_end(stream: socket.socket, deadline: float) -> None:
     stream.setblocking(True)
     while True:
-        stream.settimeout(max(0.001, deadline - monotonic()))
+        stream.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             if not stream.recv(65536):
                 return

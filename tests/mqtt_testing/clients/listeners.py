@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.machinery
-import socket
 import sys
-import threading
 import types
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
@@ -15,6 +13,7 @@ from typing import Any, Callable
 import paho.mqtt.client as mqtt
 import pytest
 
+from ..originals import socket, threading
 from . import paho_internals as paho
 from .network_loop import (
     STAY_IN_LOOP,

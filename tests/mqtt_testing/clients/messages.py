@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import threading
 import weakref
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 
 import paho.mqtt.client as mqtt
 
-from ..originals import monotonic
+from ..originals import threading, time
 from ..wire.packets import MQTTMessage
 from . import limits
 from .network_loop import network_loop_of
@@ -141,12 +140,12 @@ class Publications:
         thread = network_loop_of(client)
         if thread is None or thread is threading.current_thread() or not thread.is_alive():
             return  # no thread receives acknowledgements meanwhile
-        deadline = monotonic() + limits.TIMEOUT
+        deadline = time.monotonic() + limits.TIMEOUT
         with self._lock:
             unsent = tuple(_unsettled(self._unsent.get(client, deque())))
         for info in unsent:
             with contextlib.suppress(RuntimeError, ValueError):  # lost with a connection
-                info.wait_for_publish(max(0.0, deadline - monotonic()))
+                info.wait_for_publish(max(0.0, deadline - time.monotonic()))
 
 
 def _unsettled(messages: deque[mqtt.MQTTMessageInfo]) -> deque[mqtt.MQTTMessageInfo]:

@@ -7,7 +7,7 @@ from typing import Callable
 import paho.mqtt.client as mqtt
 import pytest
 
-from ..originals import monotonic
+from ..originals import time
 from ..wire.packets import MQTTMessage
 from . import limits
 from .pool import SharedMQTTPool
@@ -69,7 +69,7 @@ class MQTTMonitor:
         """
         __tracebackhide__ = True
         _check_topic_filter(topic_filter)
-        deadline = monotonic() + timeout
+        deadline = time.monotonic() + timeout
         found: list[MQTTMessage] = []
         position = self._start
         while True:
@@ -77,7 +77,7 @@ class MQTTMonitor:
             found += [m for m in new if _matches(m, topic_filter, where)]
             if len(found) >= count:
                 return found
-            if not self._history.wait_until_more(position, max(0.0, deadline - monotonic())):
+            if not self._history.wait_until_more(position, max(0.0, deadline - time.monotonic())):
                 messages = "1 message" if count == 1 else f"{count} messages"
                 what = f"{messages} on {topic_filter!r} within {timeout:g} s"
                 condition = " that meet the condition" if where else ""

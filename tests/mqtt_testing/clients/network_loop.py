@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
 from typing import Any
 
+from ..originals import socket, threading
 from .paho_internals import own_thread_of, tell_loop_to_end, wake_network_loop
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
-import socket
-import threading
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Callable
 
@@ -14,7 +11,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from ..broker.connections import OBSERVER_ID_PREFIX
-from ..originals import monotonic
+from ..originals import os, socket, threading, time
 from ..wire.endpoint import MQTTEndpoint
 from ..wire.packets import MQTTMessage, publish_packet
 from . import limits
@@ -114,7 +111,7 @@ class Observer:
         Raises:
             MQTTConnectionError: no broker is there, or it does not let us in.
         """
-        deadline = monotonic() + limits.TIMEOUT
+        deadline = time.monotonic() + limits.TIMEOUT
         while not self.is_connected():
             try:
                 socket.create_connection(
@@ -122,7 +119,7 @@ class Observer:
                 ).close()
             except OSError as error:
                 raise self._failure(error) from None
-            if monotonic() > deadline:
+            if time.monotonic() > deadline:
                 raise self._failure(self._refusal or f"no subscription within {limits.TIMEOUT:g} s")
             with self._changed:
                 self._changed.wait(RETRY_DELAY)
@@ -218,19 +215,19 @@ class Observer:
         self, senders: dict[bytes, Any], can_come: Callable[[Any], bool] | None = None
     ) -> None:
         can_come = can_come or paho.is_open
-        deadline = monotonic() + limits.TIMEOUT
+        deadline = time.monotonic() + limits.TIMEOUT
         grants, position = self._grants, self._history.position
         while not self._came_back(set(senders)):
             if self._history.position != position:  # a flood is before it, which takes its time
                 position = self._history.position
-                deadline = monotonic() + limits.TIMEOUT
+                deadline = time.monotonic() + limits.TIMEOUT
             # What a broken connection has not brought to the broker will not come.
             senders = {t: c for t, c in senders.items() if c is self._client or can_come(c)}
             if self._grants != grants:  # our connection was made anew: send it again
                 grants = self._grants
                 senders = {t: c for t, c in senders.items() if c is not self._client}
                 senders[self._send_barrier(self._client)] = self._client
-            if monotonic() > deadline or self._broker_died():
+            if time.monotonic() > deadline or self._broker_died():
                 missing = [client for t, client in senders.items() if t not in self._barriers]
                 raise self._failure(self._why_no_barrier(missing))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-import threading
 from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import MalformedPacket, Properties  # type: ignore[attr-defined]
 
+from ..originals import threading
 from ..wire.packets import MalformedPacketError, decode_publish, take_packets
 from .network_loop import wake_up_of
 from .paho_internals import UnheardClient, wake_network_loop

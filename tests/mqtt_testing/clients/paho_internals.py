@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import select
-import threading
 from collections.abc import Sequence
 from typing import Any, Callable
 
@@ -14,7 +12,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ..originals import monotonic
+from ..originals import select, threading, time
 from ..wire.endpoint import MQTTEndpoint
 from . import limits
 
@@ -250,8 +248,8 @@ def leaves_callback(client: Any, timeout: float) -> bool:
 
 def stuck_in_callback() -> Callable[[Any], bool]:
     """Make a test of whether a client is in a callback that has had its time from now on."""
-    patience = monotonic() + limits.CALLBACK_PATIENCE
-    return lambda client: monotonic() > patience and is_in_callback(client)
+    patience = time.monotonic() + limits.CALLBACK_PATIENCE
+    return lambda client: time.monotonic() > patience and is_in_callback(client)
 
 
 def drop_callbacks(client: Any, names: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -14,6 +13,7 @@ import pytest
 from ..broker.external import SessionBroker
 from ..broker.plugin import brokers_of_test, errors_as_failures
 from ..broker.process import TestMQTTBroker
+from ..originals import os
 from ..pytest_internals import LEAKS_ON_PURPOSE, scope_in_use
 from ..summary import add_to_summary
 from ..wire.endpoint import address

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import queue
-import threading
 import weakref
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Callable
@@ -13,7 +11,7 @@ import paho.mqtt.client as mqtt
 
 from ..broker.errors import BrokerError
 from ..broker.process import is_a_test_broker
-from ..originals import monotonic
+from ..originals import queue, threading, time
 from ..wire.packets import MQTTMessage
 from . import limits
 from . import paho_internals as paho
@@ -265,9 +263,9 @@ class SharedMQTTPool(ClientListener):
         loan, network_loop = self._loans.get(client), network_loop_of(client)
         if loan is None or network_loop is None or not paho.address_of(client)[0]:
             return
-        is_stuck, deadline = paho.stuck_in_callback(), monotonic() + limits.TIMEOUT
+        is_stuck, deadline = paho.stuck_in_callback(), time.monotonic() + limits.TIMEOUT
         while not loan.answered.wait(limits.LOOK_INTERVAL):
-            if is_stuck(client) or monotonic() > deadline or not network_loop.is_alive():
+            if is_stuck(client) or time.monotonic() > deadline or not network_loop.is_alive():
                 return
 
     def restore_retained(

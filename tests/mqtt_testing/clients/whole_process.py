@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 
+from ..originals import variable
 from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
 from ..summary import add_to_summary
 from ..wire.endpoint import MQTTEndpoint
@@ -57,7 +57,7 @@ class PromptClients(ClientListener):
 
     def created(self, client: mqtt.Client) -> None:
         """Note *client*; one that a fixture of a wider scope makes outlives the test."""
-        self._made_in[client] = os.environ.get("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
+        self._made_in[client] = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
         if not self._wider_fixtures:
             self._of_the_test.append(client)
 

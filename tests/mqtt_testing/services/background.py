@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from ..clients.paho_internals import runs_network_loop, wake_network_loop
 from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import stack_of
-from ..originals import Thread, Timer
+from ..originals import threading
 from ..threads import ThreadWatch, copy_of, end_threads, target_of
 from .fixture import ServiceFixtureError
 from .tasks import RunningFlag
@@ -57,9 +56,9 @@ class BackgroundTasks:
     def _is_of_the_service(self, thread: threading.Thread) -> bool:
         """Return whether the code that *thread* runs is the service's, and no library's."""
         code: Any = type(thread)
-        if isinstance(thread, Timer):
+        if isinstance(thread, threading.Timer):
             code = thread.function
-        elif code is Thread:
+        elif code is threading.Thread:
             code = target_of(thread)
         name = _module_of(code)
         file = getattr(sys.modules.get(name), "__file__", None)
@@ -153,7 +152,7 @@ class _HeldThread:
 
 def _join_soon(thread: threading.Thread, timeout: float | None = None) -> None:
     """Join a thread that was told to end, and interrupt it where it sleeps on."""
-    Thread.join(thread, JOIN_PATIENCE if timeout is None else min(timeout, JOIN_PATIENCE))
+    threading.Thread.join(thread, JOIN_PATIENCE if timeout is None else min(timeout, JOIN_PATIENCE))
     if thread.is_alive():
         end_threads([thread], at_once=True)
 
@@ -164,10 +163,10 @@ def _join_unstarted(timeout: float | None = None) -> None:
 
 def _recipe_for(thread: threading.Thread) -> Callable[[], threading.Thread]:
     """Return what makes a thread like *thread*: one can be started once only."""
-    if type(thread) is Timer:
+    if type(thread) is threading.Timer:
         timer = (thread.interval, thread.function, thread.args, thread.kwargs)
-        return lambda: Timer(*timer)
-    if type(thread) is Thread:
+        return lambda: threading.Timer(*timer)
+    if type(thread) is threading.Thread:
         return copy_of(thread)
     return functools.partial(_refuse_to_copy, type(thread).__name__)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from typing import Any
 
 from ..clients.network_loop import network_loop_of
 from ..clients.paho_internals import leaves_callback
 from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import ConcurrentFuturesFix, futures_fix, let_go, stack_of
+from ..originals import threading
 from ..threads import GRACE, ThreadWatch, end_pool, end_threads, process_pools
 from .programs import Programs
 

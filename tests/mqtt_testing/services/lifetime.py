@@ -5,19 +5,17 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
-
-import pytest
 
 from ..clients.paho_internals import is_connected
 from ..clients.plugin import PREFIX_VARIABLES
 from ..clients.pool import SharedMQTTPool
 from ..executors import stack_of
+from ..originals import os, threading
 from ..threads import GRACE, forget_interruption, interrupt, short_sleeps
 from ..wire.endpoint import MQTTEndpoint
-from .alarm import alarm
+from .alarm import Alarm
 from .background import BackgroundTasks
 from .fixture import Handling, Names, ServiceFixtureError, Usual, as_tuple
 from .leftovers import Leftovers, interrupt_callbacks
@@ -46,6 +44,7 @@ class ServiceUnderTest:
         self._handling = handling
         self._leaks_on_purpose = leaks_on_purpose
         self._cleaned_up = False
+        self._alarm = Alarm()
         self.service: Any = None
         self.tasks_run: set[str] = set()
         self.leaks: list[str] = []
@@ -62,8 +61,7 @@ class ServiceUnderTest:
         """Build the service, and end it with the ``with`` block."""
         leftovers = Leftovers(pool, ends=not self._leaks_on_purpose)
         with contextlib.ExitStack() as life:
-            patch = life.enter_context(pytest.MonkeyPatch.context())
-            _set_environment(patch, pool.endpoint)
+            life.enter_context(_environment(pool.endpoint))
             life.enter_context(leftovers)
             lending = life.enter_context(pool.lending())
             background = BackgroundTasks(self._build, pool, lending)
@@ -171,17 +169,26 @@ class ServiceUnderTest:
         )
         background.let_cleanup_join()
         try:
-            with short_sleeps(SHORT_SLEEP), alarm(*steps):
+            with short_sleeps(SHORT_SLEEP), self._alarm.set(*steps):
                 finished(getattr(self.service, cleanup)())
             forget_interruption(cleaning)  # which may have come as it ended
         except _CleanupInterrupted:
             pass
 
 
-def _set_environment(patch: pytest.MonkeyPatch, endpoint: MQTTEndpoint) -> None:
-    for name in HOST_VARIABLES:
-        patch.setenv(name, endpoint.host)
-    for name in PORT_VARIABLES:
-        patch.setenv(name, str(endpoint.port))
-    for name in PREFIX_VARIABLES if endpoint.topic_prefix else ():
-        patch.setenv(name, endpoint.topic_prefix)
+@contextlib.contextmanager
+def _environment(endpoint: MQTTEndpoint) -> Iterator[None]:
+    """Tell the service where its broker is, though ``os.environ.get`` may be a mock."""
+    values = {
+        **dict.fromkeys(HOST_VARIABLES, endpoint.host),
+        **dict.fromkeys(PORT_VARIABLES, str(endpoint.port)),
+        **dict.fromkeys(PREFIX_VARIABLES if endpoint.topic_prefix else (), endpoint.topic_prefix),
+    }
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ.update(before)

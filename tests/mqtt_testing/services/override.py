@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, Callable
 
 import pytest
 
+from ..originals import variable
 from ..pytest_internals import (
     define,
     definition_to_replace,
@@ -128,7 +128,7 @@ def override_fixture(name: str, fixture: Any) -> None:
 
 def overrides_for(item: pytest.Item) -> list[Override]:
     """Return the overrides that count for a test: of each name the nearest."""
-    if os.environ.get(SWITCH) == "original":
+    if variable(SWITCH) == "original":
         return []
     if item.path not in _near:
         near = [o for o in _overrides.values() if o.nearness_to(item) >= 0]
@@ -192,7 +192,7 @@ def _override_in(item: pytest.Item, *, dynamic: bool) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Tell what was not overridden, and which lines of a conftest.py do nothing."""
-    if os.environ.get(SWITCH) == "original":
+    if variable(SWITCH) == "original":
         return
     for override in _overrides.values():
         lines = [*override.outcome(session), *useless_lines(override.name, override.fixture)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import subprocess
 from typing import Any
 
 import pytest
 
-from ..originals import Popen
+from ..originals import subprocess
 
 
 class Programs:
@@ -23,7 +22,7 @@ class Programs:
         self._started: list[subprocess.Popen[Any]] = []
 
     def __enter__(self) -> Programs:
-        initialise = Popen.__init__
+        initialise = subprocess.Popen.__init__
 
         @functools.wraps(initialise)
         def initialise_and_note(program: Any, *args: Any, **kwargs: Any) -> None:
@@ -34,7 +33,7 @@ class Programs:
                 self._started.append(program)
 
         # Of the class that we hold: a test may have a mock under the name.
-        self._patch.setattr(Popen, "__init__", initialise_and_note)
+        self._patch.setattr(subprocess.Popen, "__init__", initialise_and_note)
         return self
 
     def __exit__(self, *_exc_info: object) -> None:

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..originals import Event
+from ..originals import threading
 
 
 class RunningFlag:
@@ -19,21 +19,22 @@ class RunningFlag:
 
     def _is_flag(self, name: str) -> bool:
         # Of the object or its class; a property is none.
-        return isinstance(inspect.getattr_static(self._service, name, None), (bool, Event))
+        value = inspect.getattr_static(self._service, name, None)
+        return isinstance(value, (bool, threading.Event))
 
     def get(self) -> bool:
         """Return whether the service thinks that it runs; one without a flag does."""
         if self.name is None:
             return True
         value = getattr(self._service, self.name)
-        return value.is_set() if isinstance(value, Event) else bool(value)
+        return value.is_set() if isinstance(value, threading.Event) else bool(value)
 
     def set(self, running: bool) -> None:
         """Let the service think that it runs, or that it does not."""
         if self.name is None:
             return
         value = getattr(self._service, self.name)
-        if not isinstance(value, Event):
+        if not isinstance(value, threading.Event):
             setattr(self._service, self.name, running)
         elif running:
             value.set()

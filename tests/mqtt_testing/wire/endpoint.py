@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import os
-import socket
 import ssl
 import struct
 from typing import Any
 
+from ..originals import os, socket
 from .packets import SecretPacket, connect_packet, receive
 
 

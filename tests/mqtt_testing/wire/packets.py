@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import socket
 import struct
 from collections.abc import Iterator
 from typing import Any, Callable, NamedTuple
+
+from ..originals import socket
 
 
 class SecretPacket(bytes):
