@@ -86,7 +86,7 @@ def test_option_1_without_a_tests_package_and_without_the_folder_on_the_path(pyt
         command, cwd=pytester.path, capture_output=True, text=True, timeout=60, check=False
     )
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "No module named 'tests'" in result.stderr
+    assert "No module named 'tests" in result.stderr
     assert "delete `import tests.test_detect`" in result.stderr
 
 

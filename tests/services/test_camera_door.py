@@ -95,7 +95,7 @@ class TestDoor:
             command, cwd=repository.tests.parent, capture_output=True, text=True, check=False
         )
         assert result.returncode == pytest.ExitCode.USAGE_ERROR
-        assert "No module named 'tests'" in result.stderr
+        assert "No module named 'tests" in result.stderr
         explanation = f"delete `{statement.strip()}` and what is assigned"
         assert (explanation in result.stderr) is (importer == "conftest.py")
 

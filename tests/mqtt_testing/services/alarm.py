@@ -34,6 +34,7 @@ class Alarm:
         finally:
             self._over.set()
             self._thread.join(JOIN_TIMEOUT)
+            self._steps = ()  # which know the service
 
     def _take_steps(self) -> None:
         for seconds, act in self._steps:

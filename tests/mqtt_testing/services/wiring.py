@@ -44,19 +44,19 @@ def useless_lines(name: str, fast: Any) -> Iterator[str]:
 class _TestsPackageFinder(MetaPathFinder):
     """Explains why `import tests.test_detect` fails in a conftest.py where tests/ is no package.
 
-    It comes last in sys.meta_path, so it is asked only for what no other finder finds.
+    There may be another package `tests`, which a library has installed by mistake. It comes last in sys.meta_path, so it is asked only for what no other finder finds.
     """
 
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Raise for the package `tests`, with what to write instead."""
-        line = _importing_line() if fullname == "tests" else None
+        line = _importing_line() if fullname.split(".")[0] == "tests" else None
         if line is None:
             return None
         pytest_unconfigure()  # pytest does not call it where a conftest.py fails
         raise ModuleNotFoundError(
-            "No module named 'tests': there is no tests/__init__.py. In conftest.py, delete "
+            f"No module named {fullname!r}: there is no tests/__init__.py. In conftest.py, delete "
             f"`{line}` and what is assigned to its fixtures: {_ENOUGH.format('of that name')}",
             name=fullname,
         )
