@@ -13,6 +13,7 @@ from paho.mqtt.properties import Properties
 from ..originals import os, select, socket, threading, time
 from . import limits
 from . import paho_internals as paho
+from .event_loop import in_thread_of_event_loop, leave_event_loop
 from .network_loop import (
     StayInLoop,
     network_loop_of,
@@ -43,15 +44,15 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
             loop, for *timeout* seconds.
     """
     paho.drop_callbacks(client, _CALLBACKS)
+    leave_event_loop(client)
     _forgive_socket_callbacks(client)
     deadline = time.monotonic() + timeout
     with contextlib.ExitStack() as opened:
         stream = _duplicate_stream(client) if paho.is_connected(client) else None
         if stream is not None:
             opened.enter_context(stream)
-        with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
-            paho.class_of(client).disconnect(client, properties=_properties_to_end_with(client))
-            write_if_no_loop_does(client)
+        if not in_thread_of_event_loop(client, _disconnect).wait(limits.CALLBACK_PATIENCE):
+            _cut_off(client)
         try:
             _end_network_loop(client, deadline)
         except TimeoutError:
@@ -63,6 +64,12 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
             paho.close_wake_up_pair(client)  # which paho leaves to the collector
         if stream is not None:
             _wait_for_end(stream, deadline)
+
+
+def _disconnect(client: Any) -> None:
+    with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
+        paho.class_of(client).disconnect(client, properties=_properties_to_end_with(client))
+        write_if_no_loop_does(client)
 
 
 def _cut_off(client: Any) -> None:

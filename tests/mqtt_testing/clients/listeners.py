@@ -15,6 +15,7 @@ import pytest
 
 from ..originals import socket, threading
 from . import paho_internals as paho
+from .event_loop import note_event_loop
 from .network_loop import (
     STAY_IN_LOOP,
     PromptTime,
@@ -168,6 +169,7 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
 
 
 def _around_connack(method: Callable[..., Any], client: Any) -> Any:
+    note_event_loop(client)
     try:
         return method(client)
     finally:  # its on_connect may raise

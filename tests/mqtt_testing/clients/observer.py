@@ -18,6 +18,7 @@ from . import limits
 from . import paho_internals as paho
 from .admission import DeadBrokerError, MQTTConnectionError, admit, constructor_options
 from .ending import end_client
+from .event_loop import is_served_by_event_loop, send_beside_event_loop
 from .messages import History, RetainedMessages
 from .network_loop import write_if_no_loop_does
 from .observing_client import RETRY_DELAY, ObservingClient
@@ -206,9 +207,11 @@ class Observer:
         token = self._own_tokens + next(self._tokens).to_bytes(8, "big")
         packet = publish_packet(BARRIER_TOPIC, token, mqtt_5=paho.speaks_mqtt_5(client))
         with contextlib.suppress(OSError):  # it is being ended, as the wait for it will show
-            with contextlib.suppress(RuntimeError):  # the event loop that it is in is closed
+            if is_served_by_event_loop(client):
+                send_beside_event_loop(client, before + packet)
+            else:
                 paho.queue_packet(client, before + packet)
-            write_if_no_loop_does(client)
+                write_if_no_loop_does(client)
         return token
 
     def _await_barriers(
@@ -237,6 +240,9 @@ class Observer:
         kept = [paho.name_of(client) for client in others if paho.is_in_callback(client)]
         if kept:
             return f"{reason}: client {', '.join(kept)} is kept in a callback, and so sends nothing"
+        kept = [paho.name_of(client) for client in others if is_served_by_event_loop(client)]
+        if kept:
+            return f"{reason}: the event loop of client {', '.join(kept)} stands still"
         if self._endpoint.topic_prefix:  # a broker of others, with access control perhaps
             topics = f"'#' and '{BARRIER_TOPIC}#'"
             reason += f" (this user has to be allowed to publish to and read from {topics})"

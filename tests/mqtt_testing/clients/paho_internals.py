@@ -31,8 +31,8 @@ NEEDED_METHODS = """
 """.split()
 NEEDED_ATTRIBUTES = """
     _callback_mutex _clean_session _client_id _connect_properties _host _in_callback_mutex
-    _in_packet _on_message_filtered _out_packet _port _protocol _sockpairW _ssl _thread
-    _thread_terminate _transport _will _will_topic
+    _in_packet _on_message_filtered _out_packet _port _protocol _registered_write _sockpairW _ssl
+    _thread _thread_terminate _transport _will _will_topic
 """.split()
 
 
@@ -231,6 +231,22 @@ def close_wake_up_pair(client: Any) -> None:
 def queue_packet(client: Any, packet: bytes) -> None:
     """Send *packet* past the bookkeeping of *client*: none of its callbacks tells of it."""
     client._packet_queue(mqtt.PINGREQ, packet, 0, 0)
+
+
+def append_packet(client: Any, packet: bytes) -> None:
+    """Queue *packet* without telling the event loop that serves *client*."""
+    queued = {"command": mqtt.PINGREQ, "mid": 0, "qos": 0, "packet": packet, "info": None}
+    client._out_packet.append({**queued, "pos": 0, "to_process": len(packet)})
+
+
+def write_packets(client: Any) -> Any:
+    """Write what is queued and fits, without telling the event loop; return paho's result."""
+    return client._packet_write()
+
+
+def is_writing(client: Any) -> bool:
+    """Return whether *client* has asked an event loop to tell when it can write."""
+    return bool(client._registered_write)
 
 
 def is_in_callback(client: Any) -> bool:

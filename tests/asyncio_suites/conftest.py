@@ -1,0 +1,1 @@
+from helpers.drop_in import few_plugins

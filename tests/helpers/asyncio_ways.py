@@ -1,0 +1,71 @@
+"""The ways in which suites run async tests: plugins, modes, scopes of the event loop."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+from typing import NamedTuple
+
+import pytest
+
+from .drop_in import Repository
+
+MODULES = ("mqtt_test_broker", "shared_mqtt_pool", "concurrent_futures_fix")
+
+
+class Way(NamedTuple):
+    """A plugin and its settings."""
+
+    plugin: str
+    settings: str
+    mark: str
+
+    def run(self, pytester: pytest.Pytester, tests: str, *arguments: str) -> pytest.RunResult:
+        """Run async *tests* in a repository that has the fixtures of clients."""
+        modules = (*MODULES, "optimized_service_fixture")
+        repository = Repository(pytester, modules)
+        repository.write("tests/conftest.py", CONFTEST)
+        head = f"import asyncio, pytest\npytestmark = {self.mark}\n"
+        (repository.tests / "test_it.py").write_text(head + dedent(tests))
+        repository.write("pytest.ini", SETTINGS + dedent(self.settings))
+        return repository.run("-p", self.plugin, *arguments)
+
+
+SETTINGS = """
+[pytest]
+filterwarnings =
+    error
+    ignore:The test .* is marked with:pytest.PytestWarning
+"""
+
+CONFTEST = """
+    import pytest
+    import shared_mqtt_pool
+    try:
+        import optimized_service_fixture
+    except ImportError:
+        pass
+
+    @pytest.fixture
+    def anyio_backend():
+        return "asyncio"
+"""
+
+_LOOPS = """
+    asyncio_mode = {0}
+    asyncio_default_test_loop_scope = {1}
+    asyncio_default_fixture_loop_scope = {1}
+"""
+
+WAYS = {
+    "anyio": Way("anyio.pytest_plugin", "", "pytest.mark.anyio"),
+    **{
+        f"{mode}-{scope}": Way(
+            "pytest_asyncio.plugin",
+            _LOOPS.format(mode, scope),
+            f"pytest.mark.asyncio(loop_scope={scope!r})" if mode == "strict" else "[]",
+        )
+        for mode in ("strict", "auto")
+        for scope in ("function", "module", "session")
+    },
+}
+each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
