@@ -7,17 +7,22 @@ import select
 import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import paho.mqtt.client as mqtt
 
+from ..broker.errors import BrokerError
 from ..originals import Event, monotonic
+from ..threads import start_unwatched
 from . import limits
 from . import paho_internals as paho
 
 if TYPE_CHECKING:
     import asyncio
+
+Telling = Callable[[Callable[[], object]], AbstractContextManager[None]]
 
 _SERVED_BY = "_mqtt_event_loop"
 
@@ -29,6 +34,50 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop() if asyncio else None
     except RuntimeError:
         return None
+
+
+async def told(telling: Telling, timeout: float) -> bool:
+    """Await that ``with telling(tell)`` calls *tell*, in whatever thread, for *timeout* seconds."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def resolve() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def tell() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has closed meanwhile
+            loop.call_soon_threadsafe(resolve)
+
+    with telling(tell):
+        # asyncio.wait_for() swallows some cancellations before Python 3.12.
+        await asyncio.wait({future}, timeout=timeout)
+    return future.done()
+
+
+async def settled(act: Callable[[], object]) -> None:
+    """Await that a thread has called *act*, and let the loop handle what has come by then."""
+    import asyncio
+
+    @contextlib.contextmanager
+    def calling(tell: Callable[[], object]) -> Iterator[None]:
+        def act_and_tell() -> None:
+            with contextlib.suppress(BrokerError):  # a broker that is stopped has nothing to add
+                act()
+            tell()
+
+        start_unwatched(act_and_tell)
+        yield
+
+    await told(calling, limits.TIMEOUT)
+    for _ in range(SETTLING_ROUNDS):
+        await asyncio.sleep(0)
+
+
+SETTLING_ROUNDS = 10
+"""Rounds of a loop in which it reads an acknowledgement, and resumes the task that awaits it."""
 
 
 def note_event_loop(client: Any) -> None:
@@ -87,8 +136,8 @@ def send_beside_event_loop(client: Any, packet: bytes) -> None:
 
 def write_all(client: Any) -> None:
     """Write all that is queued; the event loop stands still meanwhile."""
-    deadline = monotonic() + limits.TIMEOUT
-    while client.want_write() and client.socket() and monotonic() < deadline:
+    deadline = time.monotonic() + limits.TIMEOUT
+    while client.want_write() and client.socket() and time.monotonic() < deadline:
         select.select([], [client.socket()], [], limits.LOOK_INTERVAL)
         with contextlib.suppress(RuntimeError):  # of its on_publish, whose event loop is closed
             if paho.write_packets(client) not in (mqtt.MQTT_ERR_SUCCESS, mqtt.MQTT_ERR_AGAIN):

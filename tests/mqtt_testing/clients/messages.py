@@ -7,7 +7,7 @@ import itertools
 import weakref
 from collections import deque
 from collections.abc import Container, Iterator, Mapping
-from typing import Any
+from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
 
@@ -24,6 +24,7 @@ class History:
         self._messages: deque[MQTTMessage] = deque()
         self._size = 0
         self._changed = threading.Condition()
+        self._listeners: list[Callable[[], object]] = []
         self.position = 0  # where it ends at present: after so many messages
 
     def append(self, message: MQTTMessage) -> None:
@@ -35,6 +36,23 @@ class History:
             while len(self._messages) > 1 and self._is_too_much():
                 self._size -= len(self._messages.popleft().payload)
             self._changed.notify_all()
+            listeners, self._listeners = self._listeners, []
+        for tell in listeners:
+            tell()
+
+    @contextlib.contextmanager
+    def telling(self, position: int, tell: Callable[[], object]) -> Iterator[None]:
+        """Call *tell* once it goes beyond *position*, from any thread, if that is in the block."""
+        with self._changed:
+            self._listeners.append(tell)
+            is_there = self.position > position
+        if is_there:
+            tell()
+        try:
+            yield
+        finally:
+            with self._changed, contextlib.suppress(ValueError):  # it has been told
+                self._listeners.remove(tell)
 
     def _is_too_much(self) -> bool:
         return len(self._messages) > limits.HISTORY_LENGTH or self._size > limits.HISTORY_SIZE

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Callable
+import functools
+from collections.abc import Generator
+from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
-import pytest
 
 from ..originals import time
 from ..wire.packets import MQTTMessage
 from . import limits
+from .awaiting import Failed, Wait
+from .event_loop import running_loop, settled, told
 from .pool import SharedMQTTPool
+
+_Search = Generator["tuple[int, float]", bool, "list[MQTTMessage]"]
 
 
 class MQTTMonitor:
@@ -29,6 +34,7 @@ class MQTTMonitor:
         pool.watch()
         start = pool.start_of_test
         self._start = self._history.position if start is None else start
+        self._waits: list[Wait] = []
 
     @property
     def messages(self) -> list[MQTTMessage]:
@@ -54,8 +60,11 @@ class MQTTMonitor:
         count: int = 1,
         timeout: float = limits.TIMEOUT,
         where: Callable[[MQTTMessage], bool] | None = None,
-    ) -> list[MQTTMessage]:
+    ) -> Any:
         """Return the matching messages as soon as there are *count*, from before the call too.
+
+        Where an event loop runs, await it. By then the loop has handled what the broker had to
+        say to its clients, acknowledgements included.
 
         Args:
             topic_filter: an MQTT topic filter, with ``+`` and ``#``.
@@ -65,10 +74,45 @@ class MQTTMonitor:
 
         Raises:
             ValueError: the topic filter is malformed.
-            pytest.fail.Exception: they do not come; the message lists what came instead.
+            pytest.fail.Exception: they do not come; the message lists what came instead. It is
+                an AssertionError as well.
         """
         __tracebackhide__ = True
         _check_topic_filter(topic_filter)
+        search = self._search(topic_filter, count, timeout, where)
+        if running_loop() is not None:
+            call = f"mqtt_monitor.wait_for({topic_filter!r}, ...)"
+            self._waits.append(Wait(call, lambda: self._await(search)))
+            return self._waits[-1]
+        try:
+            position, seconds = next(search)
+            while True:
+                is_more = self._history.wait_until_more(position, seconds)
+                position, seconds = search.send(is_more)
+        except StopIteration as end:
+            return end.value
+
+    async def _await(self, search: _Search) -> list[MQTTMessage]:
+        __tracebackhide__ = True
+        try:
+            position, seconds = next(search)
+            while True:
+                telling = functools.partial(self._history.telling, position)
+                position, seconds = search.send(await told(telling, seconds))
+        except StopIteration as end:
+            found: list[MQTTMessage] = end.value
+        await settled(lambda: self._pool.watch().barrier())
+        return found
+
+    def _search(
+        self,
+        topic_filter: str,
+        count: int,
+        timeout: float,
+        where: Callable[[MQTTMessage], bool] | None,
+    ) -> _Search:
+        """Yield beyond which position, and how many seconds, to wait; take whether that came."""
+        __tracebackhide__ = True
         deadline = time.monotonic() + timeout
         found: list[MQTTMessage] = []
         position = self._start
@@ -77,31 +121,43 @@ class MQTTMonitor:
             found += [m for m in new if _matches(m, topic_filter, where)]
             if len(found) >= count:
                 return found
-            if not self._history.wait_until_more(position, max(0.0, deadline - time.monotonic())):
+            if not (yield position, max(0.0, deadline - time.monotonic())):
                 messages = "1 message" if count == 1 else f"{count} messages"
                 what = f"{messages} on {topic_filter!r} within {timeout:g} s"
                 condition = " that meet the condition" if where else ""
-                pytest.fail(f"Waited for {what}{condition}; {len(found)} came. {self._arrived()}")
+                raise Failed(f"Waited for {what}{condition}; {len(found)} came. {self._arrived()}")
+
+    def check_awaited(self) -> None:
+        """Check that each ``wait_for`` in an event loop was awaited.
+
+        Raises:
+            pytest.fail.Exception: one was not; says where.
+        """
+        __tracebackhide__ = True
+        forgotten = [wait.advice for wait in self._waits if wait.is_forgotten]
+        if forgotten:
+            raise Failed("\n".join(forgotten))
 
     def assert_none(self, topic_filter: str) -> None:
         """Check that nothing was published on *topic_filter*, after a barrier.
 
         Raises:
             ValueError: the topic filter is malformed.
-            pytest.fail.Exception: something was; the message lists it.
+            pytest.fail.Exception: something was; the message lists it. It is an AssertionError as
+                well.
         """
         __tracebackhide__ = True
         _check_topic_filter(topic_filter)
         self._pool.barrier()
         found = [m for m in self.messages if _matches(m, topic_filter, None)]
         if self.dropped:
-            pytest.fail(
+            raise Failed(
                 f"Whether nothing was published on {topic_filter!r} cannot be told: "
                 f"{self.describe_dropped()}"
             )
         if found:
             listing = "\n".join(f"  {message}" for message in found)
-            pytest.fail(f"Nothing was to be published on {topic_filter!r}, but was:\n{listing}")
+            raise Failed(f"Nothing was to be published on {topic_filter!r}, but was:\n{listing}")
 
     def clear(self) -> None:
         """Forget what has been published so far."""

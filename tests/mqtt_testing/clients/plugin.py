@@ -126,6 +126,7 @@ def mqtt_monitor(
             "see. A fixture of yours that starts a broker is to return session_mqtt_broker."
         )
         add_to_summary("tests with two brokers", line)
+    monitor.check_awaited()
 
 
 @pytest.fixture(scope="session")
