@@ -12,16 +12,16 @@ pytestmark = pytest.mark.usefixtures("few_plugins")
 
 # A program that calls pytest, and looks at itself before the import, in each test, and afterwards.
 PROGRAM = """
-    import concurrent.futures.process, concurrent.futures.thread
+    import asyncio.runners, concurrent.futures.process, concurrent.futures.thread
     import json, logging, multiprocessing.pool, signal, socket, subprocess, sys, threading, time
     import paho.mqtt.client
     import pytest
     from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor  # made on demand
 
     WATCHED = (
-        "concurrent.futures", "concurrent.futures.process", "concurrent.futures.thread", "logging",
-        "multiprocessing", "multiprocessing.pool", "paho.mqtt.client", "signal", "socket",
-        "subprocess", "threading", "time",
+        "asyncio.runners", "concurrent.futures", "concurrent.futures.process",
+        "concurrent.futures.thread", "logging", "multiprocessing", "multiprocessing.pool",
+        "paho.mqtt.client", "signal", "socket", "subprocess", "threading", "time",
     )
     # What changes by itself: counters, and what is there of threads and handlers.
     VOLATILE = {
@@ -82,7 +82,8 @@ TESTS = {
 
 LISTED = {name: entry for entry in REPLACED for name in entry.names.split()}
 EXECUTORS = {name for name in LISTED if name.startswith("concurrent.futures.")}
-PAHO = {name for name in LISTED if name.startswith("paho.")} | {"sys.meta_path"}
+PAHO = {name for name in LISTED if name.startswith(("asyncio.", "paho."))} | {"sys.meta_path"}
+ASYNCIO = {name for name in LISTED if name.startswith("asyncio.")}
 SERVICES = {name for name, entry in LISTED.items() if "service_fixture lives" in entry.when}
 
 
@@ -106,8 +107,8 @@ def test_the_list_says_what_is_replaced(pytester, kind):
         "nothing": EXECUTORS,
         "broker": EXECUTORS,
         "client": EXECUTORS | PAHO,
-        "prompt": EXECUTORS | PAHO,
-        "redirected": EXECUTORS | PAHO,
+        "prompt": EXECUTORS | PAHO - ASYNCIO,
+        "redirected": EXECUTORS | PAHO - ASYNCIO,
         "service": EXECUTORS | PAHO | SERVICES,
         "camera": EXECUTORS | PAHO | SERVICES,
     }[kind]

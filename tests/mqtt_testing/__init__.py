@@ -55,6 +55,13 @@ REPLACED = (
         _OWN_CLIENT,
     ),
     Replacement(
+        "asyncio.runners._cancel_all_tasks",
+        "clients/lingering.py",
+        "from the first test with a fixture of clients or services, if asyncio is imported by then, to "
+        "the end of the session; the function of that name in anyio and backports.asyncio.runner, too",
+        "end the tasks that the summary names",
+    ),
+    Replacement(
         "sys.meta_path",
         "clients/listeners.py, services/wiring.py",
         f"{_CLIENTS}, for a paho that is imported anew; with the camera detector's door from its "

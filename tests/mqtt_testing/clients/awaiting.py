@@ -72,9 +72,16 @@ class Wait(Coroutine[Any, Any, Any]):
         self._is_refused = True
         raise Failed(self.advice)
 
-    __bool__ = __len__ = __iter__ = __getitem__ = __contains__ = __reversed__ = _refuse
+    __len__ = __iter__ = __getitem__ = __contains__ = __reversed__ = _refuse
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = _refuse
     __hash__ = Coroutine.__hash__
+
+    def __bool__(self) -> bool:
+        """Refuse, but for asyncio, which looks whether a task has a coroutine (Python 3.13)."""
+        __tracebackhide__ = True
+        frame = inspect.currentframe()
+        name = frame.f_back.f_globals.get("__name__", "") if frame and frame.f_back else ""
+        return name.startswith("asyncio.") or bool(self._refuse())
 
     def __getattr__(self, name: str) -> Any:
         """Refuse what the result may have; what asyncio asks of a coroutine it has not."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import sys
-import threading
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -14,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 
 from ..broker.errors import BrokerError
-from ..originals import Event, monotonic
+from ..originals import select, threading, time
 from ..threads import start_unwatched
 from . import limits
 from . import paho_internals as paho
+from .lingering import lingering_tasks
 
 if TYPE_CHECKING:
     import asyncio
@@ -68,7 +67,7 @@ async def settled(act: Callable[[], object]) -> None:
                 act()
             tell()
 
-        start_unwatched(act_and_tell)
+        start_unwatched(threading.Thread(target=act_and_tell, daemon=True))
         yield
 
     await told(calling, limits.TIMEOUT)
@@ -84,6 +83,8 @@ def note_event_loop(client: Any) -> None:
     """Note which event loop serves *client*, whose CONNACK is being handled."""
     loop = running_loop()
     vars(client)[_SERVED_BY] = weakref.ref(loop) if loop else _no_loop
+    if loop:
+        lingering_tasks.know(loop)
 
 
 def _no_loop() -> None:
@@ -108,7 +109,7 @@ def in_thread_of_event_loop(client: Any, act: Callable[[Any], object]) -> thread
     Returns:
         an event that is set once that is done.
     """
-    loop, done = event_loop_of(client), Event()
+    loop, done = event_loop_of(client), threading.Event()
 
     def act_and_tell() -> None:
         try:

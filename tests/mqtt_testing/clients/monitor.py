@@ -13,6 +13,7 @@ from ..wire.packets import MQTTMessage
 from . import limits
 from .awaiting import Failed, Wait
 from .event_loop import running_loop, settled, told
+from .lingering import lingering_tasks
 from .pool import SharedMQTTPool
 
 _Search = Generator["tuple[int, float]", bool, "list[MQTTMessage]"]
@@ -80,7 +81,9 @@ class MQTTMonitor:
         __tracebackhide__ = True
         _check_topic_filter(topic_filter)
         search = self._search(topic_filter, count, timeout, where)
-        if running_loop() is not None:
+        loop = running_loop()
+        if loop is not None:
+            lingering_tasks.know(loop)
             call = f"mqtt_monitor.wait_for({topic_filter!r}, ...)"
             self._waits.append(Wait(call, lambda: self._await(search)))
             return self._waits[-1]

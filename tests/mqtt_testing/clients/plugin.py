@@ -14,10 +14,11 @@ from ..broker.external import SessionBroker
 from ..broker.plugin import brokers_of_test, errors_as_failures
 from ..broker.process import TestMQTTBroker
 from ..originals import os
-from ..pytest_internals import LEAKS_ON_PURPOSE, scope_in_use
+from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose, scope_in_use
 from ..summary import add_to_summary
 from ..wire.endpoint import address
 from .admission import DeadBrokerError, MQTTConnectionError
+from .lingering import lingering_tasks
 from .monitor import MQTTMonitor
 from .pool import SharedMQTTPool
 from .whole_process import PromptClients, RedirectedClients
@@ -51,6 +52,7 @@ def shared_mqtt_pool(session_mqtt_broker: SessionBroker) -> Iterator[SharedMQTTP
     with SharedMQTTPool({**params, **security}) as pool:
         pool.broker_died = session_mqtt_broker.died
         yield pool
+    lingering_tasks.close()
     for line in _topics_that_runs_share(pool):
         add_to_summary("topics that other test runs on this broker see", line)
 
@@ -76,7 +78,9 @@ def clean_mqtt_broker(
         retained_before = shared_mqtt_pool.watch().know_retained()
     shared_mqtt_pool.start_of_test = shared_mqtt_pool.history.position
     shared_mqtt_pool.other_brokers.clear()
+    lingering_tasks.begin()
     yield shared_mqtt_pool
+    lingering_tasks.end()
     shared_mqtt_pool.start_of_test = None
     # On a broker of others, what they publish meanwhile is theirs.
     only = None if isinstance(live_mqtt_broker, TestMQTTBroker) else shared_mqtt_pool.topics
@@ -177,6 +181,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", f"{LEAKS_ON_PURPOSE}: what the test leaves running is not ended after it"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Know whether the asyncio tasks that a test leaves are meant to be left."""
+    lingering_tasks.is_excused = leaks_on_purpose(item)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
+    """Know the event loops of pytest-asyncio from their beginning."""
+    outcome: Any = yield
+    if fixturedef.argname.endswith("_scoped_runner") and outcome.excinfo is None:
+        lingering_tasks.know(outcome.get_result().get_loop())
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -1,0 +1,167 @@
+"""Ends the asyncio tasks that a test leaves, and names them.
+
+The runner of an event loop cancels what is left as it closes the loop, once, and then waits without
+end. A task goes on that catches the cancellation, or is cancelled in ``asyncio.wait_for()`` before
+Python 3.12 just as that is done. So they are cancelled until they are gone.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+import weakref
+from collections.abc import Iterator
+from traceback import walk_stack
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..originals import variable
+from ..pytest_internals import LEAKS_ON_PURPOSE
+from ..summary import add_to_summary
+
+if TYPE_CHECKING:
+    import asyncio
+
+PAUSES = (0.5, 0.1, 0.1, 0.1, 0.1)
+"""Seconds that tasks get to end after each time that they are cancelled."""
+
+RUNNERS = ("asyncio.runners", "backports.asyncio.runner.runner", "anyio._backends._asyncio")
+"""Modules whose runners end what is left by a function of their own."""
+
+CANCEL = "_cancel_all_tasks"
+
+_OF_RUNNERS = ("anyio.", "pytest_asyncio.", "unittest.")
+
+
+class LingeringTasks:
+    """Ends what tests leave in event loops: in those that close, and in those that go on."""
+
+    def __init__(self) -> None:
+        self.is_excused = False
+        """Whether the test is marked to leave something."""
+        self._patch = pytest.MonkeyPatch()
+        self._patched: set[str] = set()
+        self._loops: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._of_others: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._unsure: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def begin(self) -> None:
+        """Take what there is already for that of others."""
+        for name in RUNNERS:
+            if hasattr(sys.modules.get(name), CANCEL) and name not in self._patched:
+                self._patched.add(name)
+                self._patch.setattr(f"{name}.{CANCEL}", self._end_all)
+        for loop in self._open_loops():
+            self._of_others.update(_tasks_in(loop))
+
+    def know(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Know a loop from here on; what it runs by now may be that of a wider fixture."""
+        if loop not in self._loops:
+            self._loops.add(loop)
+            self._unsure.update(_tasks_in(loop))
+
+    def end(self) -> None:
+        """End what the test has left in the loops that go on."""
+        for loop in self._open_loops() if not self.is_excused else ():
+            kept = {*self._of_others, *self._unsure}
+            tasks = {t for t in _tasks_in(loop) - kept if not _is_runner(t)}
+            if tasks and not loop.is_running():
+                self._end(loop, tasks)
+
+    def close(self) -> None:
+        """Leave the runners as they were."""
+        self._patch.undo()
+        self._patched.clear()
+
+    def _open_loops(self) -> Iterator[Any]:
+        return (loop for loop in tuple(self._loops) if not loop.is_closed())
+
+    def _end_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Stand in for what a runner calls as it closes its loop."""
+        import asyncio
+
+        tasks = _tasks_in(loop)
+        # The end of asyncio.run() is how programs end their tasks.
+        is_program = any(f.f_code is asyncio.run.__code__ for f, _ in walk_stack(None))
+        ended = self._end(loop, tasks, is_expected=is_program or self.is_excused) if tasks else ()
+        for task in ended:
+            if not task.cancelled() and task.exception() is not None:
+                message = "unhandled exception as the tasks that are left were cancelled"
+                context = {"message": message, "exception": task.exception(), "task": task}
+                loop.call_exception_handler(context)
+
+    def _end(self, loop: Any, tasks: set[Any], *, is_expected: bool = False) -> set[Any]:
+        import asyncio
+
+        places = {task: _place_of(task) for task in tasks if not _is_runner(task)}
+        own = {task for task in places if _own_frames(task)}  # others run for the sake of these
+        stubborn: set[Any] = set()
+
+        async def end() -> set[Any]:
+            left = tasks
+            for pause in PAUSES:
+                for task in left:
+                    task.cancel()
+                _, left = await asyncio.wait(left, timeout=pause)
+                if not left:
+                    break
+                stubborn.update(left)
+            return left
+
+        left: set[Any] = loop.run_until_complete(end())
+        for task in () if self.is_excused else own or places:
+            if task in stubborn or not is_expected:
+                self._name(task, places[task] + _OUTCOMES[(task in stubborn) + (task in left)])
+        return tasks - left
+
+    def _name(self, task: Any, what: str) -> None:
+        test = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
+        origin = "a fixture of a wider scope" if task in self._of_others else test
+        add_to_summary(
+            "asyncio tasks left running (cancelled)",
+            f"{origin}: {what}. Cancel it and await its end, or mark the test {LEAKS_ON_PURPOSE}",
+        )
+
+
+_OUTCOMES = ("", ", which did not let itself be cancelled at once", ", which goes on nevertheless")
+
+
+def _tasks_in(loop: asyncio.AbstractEventLoop) -> set[Any]:
+    import asyncio
+
+    return set(asyncio.all_tasks(loop))
+
+
+def _frames_of(task: Any) -> Iterator[FrameType]:
+    """Give the frame of a task, and of each further coroutine that the one before awaits."""
+    coroutine = task.get_coro()
+    while getattr(coroutine, "cr_frame", None) is not None:
+        yield coroutine.cr_frame
+        coroutine = coroutine.cr_await
+
+
+def _own_frames(task: Any) -> list[FrameType]:
+    """Return where a task stands in code that is no library's."""
+    return [f for f in _frames_of(task) if not f.f_code.co_filename.startswith(_LIBRARIES)]
+
+
+_LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
+
+
+def _is_runner(task: Any) -> bool:
+    """Return whether a task is the one in which a plugin runs its tests."""
+    frame = next(_frames_of(task), None)
+    return frame is not None and frame.f_globals.get("__name__", "").startswith(_OF_RUNNERS)
+
+
+def _place_of(task: Any) -> str:
+    """Say what a task runs, and where it stands, in code that is no library's if there is."""
+    name = getattr(task.get_coro(), "__qualname__", task.get_name())
+    for frame in (_own_frames(task) or list(_frames_of(task)))[-1:]:
+        return f"task {name}, which stands in {frame.f_code.co_filename}:{frame.f_lineno}"
+    return f"task {name}"
+
+
+lingering_tasks = LingeringTasks()
