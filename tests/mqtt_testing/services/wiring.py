@@ -44,7 +44,8 @@ def useless_lines(name: str, fast: Any) -> Iterator[str]:
 class _TestsPackageFinder(MetaPathFinder):
     """Explains why `import tests.test_detect` fails in a conftest.py where tests/ is no package.
 
-    There may be another package `tests`, which a library has installed by mistake. It comes last in sys.meta_path, so it is asked only for what no other finder finds.
+    It comes last in sys.meta_path, so it is asked only for what no other finder finds. There may be
+    another package `tests`, which a library has installed by mistake.
     """
 
     def find_spec(
