@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import pytest
 
-from .drop_in import Repository
+from .drop_in import TESTS, Repository
+
+__all__ = ["TESTS", "WAYS", "Way", "each_way"]
 
 MODULES = ("mqtt_test_broker", "shared_mqtt_pool", "concurrent_futures_fix")
 
@@ -19,11 +21,13 @@ class Way(NamedTuple):
     settings: str
     mark: str
 
-    def run(self, pytester: pytest.Pytester, tests: str, *arguments: str) -> pytest.RunResult:
+    def run(
+        self, pytester: pytest.Pytester, tests: str, *arguments: str, conftest: str = ""
+    ) -> pytest.RunResult:
         """Run async *tests* in a repository that has the fixtures of clients."""
         modules = (*MODULES, "optimized_service_fixture")
         repository = Repository(pytester, modules)
-        repository.write("tests/conftest.py", CONFTEST)
+        repository.write("tests/conftest.py", CONFTEST + conftest)
         head = f"import asyncio, pytest\npytestmark = {self.mark}\n"
         (repository.tests / "test_it.py").write_text(head + dedent(tests))
         repository.write("pytest.ini", SETTINGS + dedent(self.settings))
@@ -37,17 +41,13 @@ filterwarnings =
     ignore:The test .* is marked with:pytest.PytestWarning
 """
 
-CONFTEST = """
-    import pytest
-    import shared_mqtt_pool
-    try:
-        import optimized_service_fixture
-    except ImportError:
-        pass
+CONFTEST = """\
+import pytest
+import shared_mqtt_pool
 
-    @pytest.fixture
-    def anyio_backend():
-        return "asyncio"
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
 """
 
 _LOOPS = """

@@ -35,7 +35,7 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-async def told(telling: Telling, timeout: float) -> bool:
+async def told(telling: Telling, timeout: float | None = None) -> bool:
     """Await that ``with telling(tell)`` calls *tell*, in whatever thread, for *timeout* seconds."""
     import asyncio
 

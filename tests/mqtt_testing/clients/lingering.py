@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import sysconfig
 import weakref
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from traceback import walk_stack
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -66,9 +66,9 @@ class LingeringTasks:
         """End what the test has left in the loops that go on."""
         for loop in self._open_loops() if not self.is_excused else ():
             kept = {*self._of_others, *self._unsure}
-            tasks = {t for t in _tasks_in(loop) - kept if not _is_runner(t)}
+            tasks = {t for t in _tasks_in(loop) - kept if not is_runner(t)}
             if tasks and not loop.is_running():
-                self._end(loop, tasks)
+                loop.run_until_complete(self.ended(tasks))
 
     def close(self) -> None:
         """Leave the runners as they were."""
@@ -85,36 +85,34 @@ class LingeringTasks:
         tasks = _tasks_in(loop)
         # The end of asyncio.run() is how programs end their tasks.
         is_program = any(f.f_code is asyncio.run.__code__ for f, _ in walk_stack(None))
-        ended = self._end(loop, tasks, is_expected=is_program or self.is_excused) if tasks else ()
-        for task in ended:
+        for task in loop.run_until_complete(self.ended(tasks, is_expected=is_program)):
             if not task.cancelled() and task.exception() is not None:
                 message = "unhandled exception as the tasks that are left were cancelled"
                 context = {"message": message, "exception": task.exception(), "task": task}
                 loop.call_exception_handler(context)
 
-    def _end(self, loop: Any, tasks: set[Any], *, is_expected: bool = False) -> set[Any]:
+    async def ended(self, tasks: Collection[Any], *, is_expected: bool = False) -> set[Any]:
+        """Cancel *tasks*, of the loop that runs, until they are gone; return those that are.
+
+        All are named, or where it is expected that there are some, those that are stubborn.
+        """
         import asyncio
 
-        places = {task: _place_of(task) for task in tasks if not _is_runner(task)}
+        places = {task: place_of(task) for task in tasks if not is_runner(task)}
         own = {task for task in places if _own_frames(task)}  # others run for the sake of these
         stubborn: set[Any] = set()
-
-        async def end() -> set[Any]:
-            left = tasks
-            for pause in PAUSES:
-                for task in left:
-                    task.cancel()
-                _, left = await asyncio.wait(left, timeout=pause)
-                if not left:
-                    break
-                stubborn.update(left)
-            return left
-
-        left: set[Any] = loop.run_until_complete(end())
+        left = set(tasks)
+        for pause in PAUSES if left else ():
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=pause)
+            if not left:
+                break
+            stubborn |= left
         for task in () if self.is_excused else own or places:
             if task in stubborn or not is_expected:
                 self._name(task, places[task] + _OUTCOMES[(task in stubborn) + (task in left)])
-        return tasks - left
+        return set(tasks) - left
 
     def _name(self, task: Any, what: str) -> None:
         test = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
@@ -150,13 +148,13 @@ def _own_frames(task: Any) -> list[FrameType]:
 _LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
 
 
-def _is_runner(task: Any) -> bool:
+def is_runner(task: Any) -> bool:
     """Return whether a task is the one in which a plugin runs its tests."""
     frame = next(_frames_of(task), None)
     return frame is not None and frame.f_globals.get("__name__", "").startswith(_OF_RUNNERS)
 
 
-def _place_of(task: Any) -> str:
+def place_of(task: Any) -> str:
     """Say what a task runs, and where it stands, in code that is no library's if there is."""
     name = getattr(task.get_coro(), "__qualname__", task.get_name())
     for frame in (_own_frames(task) or list(_frames_of(task)))[-1:]:

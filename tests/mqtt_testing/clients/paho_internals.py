@@ -31,8 +31,8 @@ NEEDED_METHODS = """
 """.split()
 NEEDED_ATTRIBUTES = """
     _callback_mutex _clean_session _client_id _connect_properties _host _in_callback_mutex
-    _in_packet _on_message_filtered _out_packet _port _protocol _registered_write _sockpairW _ssl
-    _thread _thread_terminate _transport _will _will_topic
+    _in_packet _last_mid _on_message_filtered _out_packet _port _protocol _registered_write
+    _sockpairW _ssl _thread _thread_terminate _transport _will _will_topic
 """.split()
 
 
@@ -247,6 +247,11 @@ def write_packets(client: Any) -> Any:
 def is_writing(client: Any) -> bool:
     """Return whether *client* has asked an event loop to tell when it can write."""
     return bool(client._registered_write)
+
+
+def last_packet_id(client: Any) -> int:
+    """Return a number that changes with each SUBSCRIBE and PUBLISH."""
+    return int(client._last_mid)
 
 
 def is_in_callback(client: Any) -> bool:

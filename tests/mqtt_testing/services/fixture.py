@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Mapping, Sequence
 from typing import Any, Callable, NamedTuple, Union
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from ..clients.pool import SharedMQTTPool
 from ..pytest_internals import leaks_on_purpose
 from ..summary import add_to_summary
+from .loop_of_test import offer_in_loop
 
 Names = Union[str, Sequence[str]]
 
@@ -39,6 +41,8 @@ class Handling(NamedTuple):
     """What ``service_fixture`` was told about a service."""
 
     start: str | None
+    run: str | None
+    hold: Sequence[str]
     tasks: Mapping[str, Names]
     running: Names
     cleanup: Names
@@ -49,6 +53,8 @@ def service_fixture(
     service: type | Callable[..., Any] | str,
     *,
     start: str | None = None,
+    run: str | None = None,
+    hold: Names = (),
     arguments: Mapping[str, str] | None = None,
     requires: Sequence[str] = (),
     tasks: Mapping[str, Names] | None = None,
@@ -67,6 +73,8 @@ def service_fixture(
     Args:
         service: the class, a function that builds one, or the name of a fixture that gives either.
         start: the method that starts it, if the constructor does not.
+        run: the ``async def`` method that runs as a task as long as the service lives.
+        hold: ``async def`` methods that do not begin until ``test_enable_background_tasks()``.
         arguments: fixtures for parameters of the constructor that have a default or another name.
         requires: fixtures to set up first, such as fakes of the network.
         tasks: methods to add to the service, and the method of the service that each runs
@@ -75,34 +83,53 @@ def service_fixture(
         cleanup: the method that ends the service; of several names the first that it has.
         cleanup_timeout: seconds that it gets; then what it waits for is interrupted and named.
     """
-    handling = Handling(start, tasks or {}, running, cleanup, cleanup_timeout)
+    handling = Handling(start, run, as_tuple(hold), tasks or {}, running, cleanup, cleanup_timeout)
 
-    @pytest.fixture
-    def fast_service(
-        request: pytest.FixtureRequest,
-        clean_mqtt_broker: SharedMQTTPool,
-        **of_the_slow_one: Any,  # what it needs is set up: see override.py
-    ) -> Iterator[Any]:
-        """The service, built by its own constructor; nothing of it is left behind."""
-        from .lifetime import ServiceUnderTest  # on use: it brings half of the folder
-
+    def set_up(request: pytest.FixtureRequest, given: Container[str] = ()) -> tuple[Any, Any]:
+        """Set up what the service needs, and return what builds it, and with which arguments."""
         for name in requires:
-            if name not in of_the_slow_one:
+            if name not in given:
                 _set_up(request, name, if_defined=isinstance(requires, Usual))
         build = request.getfixturevalue(service) if isinstance(service, str) else service
-        values = _arguments_for(build, arguments or {}, request)
-        under_test = ServiceUnderTest(build, handling, leaks_on_purpose(request.node))
+        return build, _arguments_for(build, arguments or {}, request)
+
+    @contextlib.contextmanager
+    def prepared(request: pytest.FixtureRequest, given: Container[str]) -> Iterator[Any]:
+        from .in_loop import ServiceInLoop  # on use: it brings half of the folder
+
+        build, values = set_up(request, given)
+        under_test = ServiceInLoop(build, handling, leaks_on_purpose(request.node))
         request.node.stash.setdefault(services_of_test, []).append(under_test)
         try:
-            with under_test.living(clean_mqtt_broker, values):
-                yield under_test.service
+            yield under_test, values
         finally:
             under_test.service = None  # pytest keeps the test, which need not keep the service
             for leak in under_test.leaks:
                 title = "left behind by services (could not be ended)"
                 add_to_summary(title, f"{request.node.nodeid}: {leak}")
 
-    return fast_service
+    def fast_service(
+        request: pytest.FixtureRequest,
+        clean_mqtt_broker: SharedMQTTPool,
+        **of_the_slow_one: Any,  # what it needs is set up: see override.py
+    ) -> Iterator[Any]:
+        """The service, built by its own constructor; nothing of it is left behind."""
+        with prepared(request, of_the_slow_one) as (under_test, values):
+            if under_test.needs_loop():
+                yield under_test.living_in_loop(clean_mqtt_broker, values)
+                return
+            with under_test.living(clean_mqtt_broker, values):
+                yield under_test.service
+
+    async def fast_service_in_loop(
+        request: pytest.FixtureRequest, clean_mqtt_broker: SharedMQTTPool, **of_the_slow_one: Any
+    ) -> AsyncIterator[Any]:
+        with prepared(request, of_the_slow_one) as (under_test, values):
+            async with under_test.living_in_loop(clean_mqtt_broker, values) as living:
+                yield living
+
+    offer_in_loop(fast_service, fast_service_in_loop, set_up)
+    return pytest.fixture(fast_service)
 
 
 def as_tuple(names: Names) -> Sequence[str]:

@@ -8,15 +8,18 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import pytest
+
 from ..clients.paho_internals import is_connected
 from ..clients.plugin import PREFIX_VARIABLES
-from ..clients.pool import SharedMQTTPool
+from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import stack_of
 from ..originals import os, threading
 from ..threads import GRACE, forget_interruption, interrupt, short_sleeps
 from ..wire.endpoint import MQTTEndpoint
 from .alarm import Alarm
 from .background import BackgroundTasks
+from .coroutines import Gate, class_built_by, hold_coroutines
 from .fixture import Handling, Names, ServiceFixtureError, Usual, as_tuple
 from .leftovers import Leftovers, interrupt_callbacks
 from .tasks import RunningFlag, awaited, finished
@@ -48,6 +51,7 @@ class ServiceUnderTest:
         self.service: Any = None
         self.tasks_run: set[str] = set()
         self.leaks: list[str] = []
+        self._gate = Gate()
         self.is_connected: bool | None = None
         """Whether it had connected a client when the test began; None before that."""
 
@@ -56,29 +60,47 @@ class ServiceUnderTest:
         """What can be run by hand."""
         return self._handling.tasks
 
+    def needs_loop(self) -> bool:
+        """Return whether the service cannot be built and started outside of an event loop."""
+        start = getattr(class_built_by(self._build), self._handling.start or "", None)
+        is_async = map(inspect.iscoroutinefunction, (self._build, start))
+        return self._handling.run is not None or any(is_async)
+
     @contextlib.contextmanager
     def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
         """Build the service, and end it with the ``with`` block."""
-        leftovers = Leftovers(pool, ends=not self._leaks_on_purpose)
-        with contextlib.ExitStack() as life:
-            life.enter_context(_environment(pool.endpoint))
-            life.enter_context(leftovers)
-            lending = life.enter_context(pool.lending())
-            background = BackgroundTasks(self._build, pool, lending)
+        with self._surroundings(pool) as (leftovers, lending, background):
             with background.held_by(leftovers.watch):
                 self.service = self._build(**arguments)
                 if self._handling.start is not None:
                     finished(getattr(self.service, self._method("start", self._handling.start))())
-            lending.any_address = False  # a dead port is one from now on
-            life.callback(interrupt_callbacks, lending)
-            life.callback(background.stop)
-            life.callback(self._clean_up, background, leftovers)
-            self._equip(background)
-            background.serve_clients()
-            pool.await_connections(lending)
-            self.is_connected = any(is_connected(client) for client in lending.clients)
-            yield
+            with contextlib.ExitStack() as life:
+                life.callback(interrupt_callbacks, lending)
+                life.callback(background.stop)
+                life.callback(self._clean_up, background, leftovers)
+                self._equip(background, lending)
+                background.serve_clients()
+                pool.await_connections(lending)
+                self._note_connections(lending)
+                yield
+
+    @contextlib.contextmanager
+    def _surroundings(
+        self, pool: SharedMQTTPool
+    ) -> Iterator[tuple[Leftovers, Lending, BackgroundTasks]]:
+        """Watch what a service starts, and end it with the ``with`` block."""
+        leftovers = Leftovers(pool, ends=not self._leaks_on_purpose)
+        with contextlib.ExitStack() as life:
+            life.enter_context(_environment(pool.endpoint))
+            patch = life.enter_context(pytest.MonkeyPatch.context())
+            hold_coroutines(patch, self._build, self._handling.hold, self._gate)
+            life.enter_context(leftovers)
+            lending = life.enter_context(pool.lending())
+            yield leftovers, lending, BackgroundTasks(self._build, pool, lending)
         self.leaks += leftovers.named
+
+    def _note_connections(self, lending: Lending) -> None:
+        self.is_connected = any(is_connected(client) for client in lending.clients)
 
     def _method(self, option: str, names: Names) -> str:
         """Return the first of *names* that is a method of the service; empty if none has to be."""
@@ -99,7 +121,8 @@ class ServiceUnderTest:
             f"service_fixture(..., {option}) names.{there}"
         )
 
-    def _equip(self, background: BackgroundTasks) -> None:
+    def _equip(self, background: BackgroundTasks, lending: Lending) -> None:
+        lending.any_address = False  # a dead port is one from now on
         if not hasattr(self.service, "__dict__"):
             raise ServiceFixtureError(
                 f"{type(self.service).__name__} has __slots__, so no methods can be added to it; "
@@ -113,12 +136,17 @@ class ServiceUnderTest:
         methods: dict[str, Callable[..., Any]] = {
             name: functools.partial(self._run_once, name, flag) for name in self.tasks
         }
-        methods["test_enable_background_tasks"] = functools.partial(background.start, flag)
+        methods["test_enable_background_tasks"] = functools.partial(self._enable, background, flag)
         methods["test_disable_background_tasks"] = background.stop
         cleanup = self._method("cleanup", self._handling.cleanup)
         if cleanup:
             methods[cleanup] = self._noting_cleanup(getattr(self.service, cleanup))
         vars(self.service).update(methods)
+
+    def _enable(self, background: BackgroundTasks, flag: RunningFlag) -> None:
+        """Start what is held."""
+        background.start(flag)
+        self._gate.open()
 
     def _run_once(self, name: str, flag: RunningFlag, *args: Any, **kwargs: Any) -> Any:
         """Run a task of the service now, in this thread, and return what it returns."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..executors import futures_fix
 from .class_lookup import class_fixture
 from .fixture import ServiceFixtureError, Usual, service_fixture
+from .loop_of_test import pytest_fixture_setup
 from .override import (
     override_fixture,
     pytest_collectstart,
@@ -24,6 +25,7 @@ __all__ = [
     "override_fixture",
     "pytest_addhooks",
     "pytest_collectstart",
+    "pytest_fixture_setup",
     "pytest_generate_tests",
     "pytest_itemcollected",
     "pytest_runtest_makereport",

@@ -1,0 +1,134 @@
+"""A service that lives in the event loop of its test."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..clients import limits
+from ..clients import paho_internals as paho
+from ..clients.event_loop import settled
+from ..clients.lingering import is_runner, lingering_tasks, place_of
+from ..clients.pool import Lending, SharedMQTTPool
+from ..originals import time
+from ..threads import GRACE
+from .fixture import ServiceFixtureError, Usual, as_tuple
+from .leftovers import interrupt_callbacks
+from .lifetime import ServiceUnderTest
+
+if TYPE_CHECKING:
+    import asyncio
+
+QUIET_ROUNDS = 3
+"""Rounds without a new client, subscription or message after which a service has started."""
+
+PATIENCE = 20
+"""Rounds that a service gets that runs as a task and has connected no client of paho."""
+
+
+class ServiceInLoop(ServiceUnderTest):
+    """One service in one async test."""
+
+    _task: asyncio.Task[Any] | None = None
+
+    @contextlib.asynccontextmanager
+    async def living_in_loop(
+        self, pool: SharedMQTTPool, arguments: Mapping[str, Any]
+    ) -> AsyncIterator[Any]:
+        """Build and run the service here, and end it with the ``async with`` block."""
+        import asyncio
+
+        # The executor of the loop is there before the service, whose executors are shut down.
+        await asyncio.get_running_loop().run_in_executor(None, int)
+        of_others = asyncio.all_tasks()
+        with self._surroundings(pool) as (leftovers, lending, background):
+            try:
+                with background.held_by(leftovers.watch):
+                    self.service = await _finished(self._build(**arguments))
+                    await self._start()
+                self._equip(background, lending)
+                background.serve_clients()
+                await self._settle(pool, lending)
+                yield self.service
+            finally:
+                if self.service is not None:
+                    await self._end(
+                        of_others, functools.partial(self._clean_up, background, leftovers)
+                    )
+                background.stop()
+                interrupt_callbacks(lending)
+
+    async def _start(self) -> None:
+        import asyncio
+
+        if self._handling.start is not None:
+            await _finished(getattr(self.service, self._method("start", self._handling.start))())
+        if self._handling.run is not None:
+            name = self._method("run", self._handling.run)
+            result = getattr(self.service, name)()
+            if not inspect.isawaitable(result):
+                raise ServiceFixtureError(f"run names {name!r}, which is no `async def` method")
+            self._task = asyncio.ensure_future(result)
+
+    async def _settle(self, pool: SharedMQTTPool, lending: Lending) -> None:
+        """Await that the service has connected, and its subscriptions are in force."""
+        deadline, rounds, quiet = time.monotonic() + limits.TIMEOUT, 0, 0
+        before: tuple[Any, ...] = ()
+        while quiet < QUIET_ROUNDS and time.monotonic() < deadline:
+            await settled(lambda: pool.await_connections(lending))
+            if self._task is not None and self._task.done():
+                self._task.result()
+                raise ServiceFixtureError(f"{self._handling.run}() has returned: name it start")
+            now = tuple((paho.is_connected(c), paho.last_packet_id(c)) for c in lending.clients)
+            rounds += 1
+            is_under_way = not all(connected for connected, _ in now) or (
+                not now and self._task is not None and rounds < PATIENCE
+            )
+            quiet = 0 if now != before or is_under_way else quiet + 1
+            before = now
+        self._note_connections(lending)
+
+    async def _end(self, of_others: set[asyncio.Task[Any]], clean_up: Any) -> None:
+        """Let the service end itself, and then its tasks."""
+        import asyncio
+
+        cleanup = self._method("cleanup", Usual(*as_tuple(self._handling.cleanup)))
+        failure = None
+        if cleanup and inspect.iscoroutinefunction(inspect.unwrap(getattr(self.service, cleanup))):
+            if not self._cleaned_up:
+                failure = await self._await_cleanup(cleanup)
+        else:
+            clean_up()
+        if self._leaks_on_purpose:
+            return
+        left = asyncio.all_tasks() - of_others - {asyncio.current_task()}
+        left = {task for task in left if not is_runner(task)}
+        if left and self._cleaned_up:  # they may be about to end
+            _, left = await asyncio.wait(left, timeout=GRACE)
+        if self._task is not None:
+            await lingering_tasks.ended(left & {self._task}, is_expected=True)
+            if not self._task.cancelled():
+                failure = failure or self._task.exception()
+        await lingering_tasks.ended({task for task in left if not task.done()})
+        if failure is not None:
+            raise failure
+
+    async def _await_cleanup(self, name: str) -> BaseException | None:
+        import asyncio
+
+        task = asyncio.ensure_future(getattr(self.service, name)())
+        await asyncio.wait({task}, timeout=self._handling.cleanup_timeout)
+        if not task.done():
+            self.leaks.append(
+                f"{name}() did not end within {self._handling.cleanup_timeout:g} s, and was "
+                f"cancelled: {place_of(task)}"
+            )
+            await lingering_tasks.ended([task], is_expected=True)
+        return None if task.cancelled() or not task.done() else task.exception()
+
+
+async def _finished(result: Any) -> Any:
+    return await result if inspect.isawaitable(result) else result

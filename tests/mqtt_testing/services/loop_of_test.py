@@ -1,0 +1,76 @@
+"""Fixtures that are async in async tests, in the way of the plugin that runs those."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+
+class _InLoop(NamedTuple):
+    function: Any
+    set_up: Callable[[pytest.FixtureRequest], tuple[Any, Any]]
+
+
+_OFFER = "_mqtt_in_loop"
+
+
+def offer_in_loop(function: Any, in_loop: Any, set_up: Callable[..., tuple[Any, Any]]) -> None:
+    """Let a fixture's *function* be another, an async generator, where its test is async.
+
+    Before that, *set_up* requests what is needed, since nothing can be in a running loop; what it
+    returns first builds a service.
+    """
+    setattr(function, _OFFER, _InLoop(in_loop, set_up))
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
+    """Give plugins the async function of a fixture that has one, in an async test."""
+    offered = getattr(fixturedef.func, _OFFER, None)
+    if offered is None or not _runs_in_loop(request.node):
+        yield
+        return
+    with contextlib.suppress(Exception):  # which the fixture itself will meet, and say better
+        build, _ = offered.set_up(request)
+        if not may_need_loop(build):
+            yield
+            return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fixturedef, "func", offered.function)
+        marker = request.node.get_closest_marker("asyncio")
+        # As pytest_asyncio.fixture() marks a function, which may not be imported.
+        vars(offered.function).update(
+            _force_asyncio_fixture=marker is not None,
+            _loop_scope=marker and _scope_of_loop(marker, request.config),
+        )
+        yield
+
+
+def _scope_of_loop(marker: pytest.Mark, config: pytest.Config) -> str | None:
+    scope: str | None = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
+    with contextlib.suppress(ValueError):  # before pytest-asyncio 1.0
+        scope = scope or config.getini("asyncio_default_test_loop_scope")
+    return scope
+
+
+def _runs_in_loop(item: Any) -> bool:
+    """Return whether a plugin runs a test in an event loop, and so fixtures, too."""
+    function: Any = inspect.unwrap(getattr(item, "obj", lambda: None))
+    function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
+    is_marked = item.get_closest_marker("asyncio") or "anyio_backend" in item.fixturenames
+    return bool(inspect.iscoroutinefunction(function) and is_marked)
+
+
+def may_need_loop(build: Any) -> bool:
+    """Return whether what *build* makes has something to do with event loops."""
+    from .coroutines import class_built_by  # on use
+
+    service_class = class_built_by(build)
+    if service_class is None or inspect.iscoroutinefunction(build):
+        return True
+    names = (name for name in dir(service_class) if not name.startswith("__"))
+    return any(inspect.iscoroutinefunction(getattr(service_class, name, None)) for name in names)
