@@ -4,6 +4,9 @@
 plugins over them so that every pair of values meets in a cell somewhere. `.ci/run` runs the
 corners. What a cell is made of and what must hold there says tests/adoption/test_drop_in.py.
 
+`make neighbours` runs a suite beside each tracer, mock and plugin of tests/helpers/neighbours.py,
+and `.ci/run` beside the most common ones.
+
 "newest" is what requirements-dev.txt pins. Where pip reaches its index and uv does not:
 `make matrix ARGS="--force-venv-backend virtualenv"`.
 """
@@ -17,9 +20,12 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import nox
+
+sys.path.append(str(Path(__file__).with_name("tests")))
+from helpers.neighbours import NEIGHBOURS, Neighbour
 
 LOCK = Path(__file__).with_name("requirements-dev.txt")
 
@@ -167,6 +173,7 @@ for option, value in {"parallel": "auto", "allow_parallel": True}.items():
         setattr(nox.options, option, value)
 
 HERE = find_pythons()
+NEWEST = list(HERE.values())[-1]
 
 Session = Callable[[nox.Session, Sequence[Cell]], None]
 
@@ -198,7 +205,7 @@ def corners(session: nox.Session, cells: Sequence[Cell]) -> None:
     check(session, cells)
 
 
-@nox.session(python=list(HERE.values())[-1])
+@nox.session(python=NEWEST)
 def prereleases(session: nox.Session) -> None:
     """Run what is to come of pytest and paho-mqtt: a warning in time, which may fail."""
     session.install("--pre", "pytest", "paho-mqtt", "pytest-xdist", log=False)
@@ -206,6 +213,51 @@ def prereleases(session: nox.Session) -> None:
         run_cell(session, Layout("prepend", False, "xdist"))
     except nox.command.CommandFailed:
         session.warn("what is to come of pytest or paho-mqtt does not work yet")
+
+
+def by_packages(neighbours: Iterable[Neighbour]) -> list[Any]:
+    """Return a parameter for each environment that neighbours need, with their names."""
+    sharing: dict[tuple[str, str], list[Neighbour]] = {}
+    for neighbour in neighbours:
+        sharing.setdefault((neighbour.packages, neighbour.install), []).append(neighbour)
+    return [
+        nox.param(
+            *environment,
+            [neighbour.name for neighbour in group],
+            id=environment[1] or environment[0],
+            tags=["common"] if any(neighbour.common for neighbour in group) else [],
+        )
+        for environment, group in sharing.items()
+    ]
+
+
+@nox.session(python=NEWEST)
+@nox.parametrize("packages, install, names", by_packages(NEIGHBOURS))
+def neighbours(session: nox.Session, packages: str, install: str, names: Sequence[str]) -> None:
+    """Install some neighbours where they have to be, and run the suite beside each."""
+    python, variables = str(Path(session.bin, "python")), {}
+    wanted, paho = [*locked("pytest"), *install.split()], locked("paho-mqtt")
+    elsewhere = str(Path(session.create_tmp(), "packages").resolve())
+    command = [python]
+    if packages == "venv":
+        wanted += paho
+    elif packages == "uv's cache":
+        with_all = [f"--with={requirement}" for requirement in (*wanted, *paho)]
+        command = [sys.executable, "-m", "uv", "run", "--no-project", f"--python={python}"]
+        command += [*with_all, "python"]
+        variables["HOME"] = str(Path.home())  # where the cache is
+    elif packages == "user site":
+        command, variables["PYTHONUSERBASE"] = [NEWEST], elsewhere
+        folder = f"lib/python{list(HERE)[-1]}/site-packages"
+        session.install("--target", str(Path(elsewhere, folder)), *wanted, *paho, log=False)
+    else:
+        session.install("--target", elsewhere, *paho, log=False)
+        variables["PYTHONPATH"] = elsewhere
+        if packages == "zip":
+            variables["PYTHONPATH"] = shutil.make_archive(elsewhere, "zip", elsewhere)
+    session.install(*wanted, env={"UV_COMPILE_BYTECODE": "1"}, log=False)
+    beside = {"python": command, "variables": variables, "names": list(names)}
+    run_tests(session, "tests/neighbours", NEIGHBOURS=beside)
 
 
 def check(session: nox.Session, cells: Sequence[Cell]) -> None:
@@ -229,10 +281,14 @@ def run_cell(session: nox.Session, layout: Layout) -> None:
         "package": layout.package,
         "plugins": PLUGINS[layout.plugins],
     }
+    run_tests(session, "tests/adoption/test_drop_in.py", DROP_IN_CELL=description)
+
+
+def run_tests(session: nox.Session, path: str, **descriptions: object) -> None:
+    """Run some tests of this repository, and tell them what is installed."""
     session.run(
-        *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider"),
-        "tests/adoption/test_drop_in.py",
-        env={"DROP_IN_CELL": json.dumps(description)},
+        *(sys.executable, "-m", "pytest", "--tb=short", "-p", "no:cacheprovider", path),
+        env={name: json.dumps(description) for name, description in descriptions.items()},
         external=True,
         silent=True,
         log=False,
