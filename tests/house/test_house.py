@@ -1,20 +1,9 @@
 """The shape of what users copy: small rooms, arrows one way, walls around private names."""
 
 import ast
-from pathlib import Path
 
 import pytest
-
-TESTS = Path(__file__).resolve().parent.parent
-KIT = TESTS / "mqtt_testing"
-ROOMS = sorted(KIT.rglob("*.py"))
-DOORS = (
-    "mqtt_test_broker",
-    "shared_mqtt_pool",
-    "optimized_service_fixture",
-    "camera_detector_optimized_fixture",
-)
-COPIED = [*ROOMS, *(TESTS / f"{name}.py" for name in (*DOORS, "concurrent_futures_fix"))]
+from helpers.house import COPIED, DOORS, KIT, ROOMS, TESTS, each, name_of, tree_of
 
 # From the ground up; a room imports from its own floor and from those below.
 FLOORS = ("wire", "broker", "clients", "services")
@@ -27,18 +16,6 @@ WALLS = {
     "pytest_internals.py",
     "threads.py",
 }
-
-
-def name_of(path):
-    return str(path.relative_to(KIT if KIT in path.parents else TESTS))
-
-
-def each(paths):
-    return pytest.mark.parametrize("path", paths, ids=name_of)
-
-
-def tree_of(path):
-    return ast.parse(path.read_text())
 
 
 def floor_of(parts):

@@ -147,8 +147,7 @@ def _await_leaving(client: Any, stay: StayInLoop, deadline: float) -> bool:
 
 
 def _wait_for_end(stream: socket.socket, deadline: float) -> None:
-    stream.setblocking(True)
-    while True:
+    while time.monotonic() < deadline:
         stream.settimeout(max(0.001, deadline - time.monotonic()))
         try:
             if not stream.recv(65536):
@@ -156,4 +155,5 @@ def _wait_for_end(stream: socket.socket, deadline: float) -> None:
         except ConnectionError:
             return
         except socket.timeout:
-            raise TimeoutError("the broker has not closed the connection") from None
+            break
+    raise TimeoutError("the broker has not closed the connection")

@@ -10,6 +10,9 @@ from typing import Any
 from ..originals import os, socket
 from .packets import SecretPacket, connect_packet, receive
 
+LONGEST_REPLY = 65536
+"""Bytes of headers with which a server may answer a websocket upgrade."""
+
 
 class _Password(str):
     """A password that no traceback shows: neither its locals nor a dict that it is in."""
@@ -156,7 +159,7 @@ def _upgrade_to_websocket(connection: socket.socket, host: str) -> None:
         "Sec-WebSocket-Protocol: mqtt\r\n\r\n".encode()
     )
     reply = b""
-    while b"\r\n\r\n" not in reply:
+    while b"\r\n\r\n" not in reply and len(reply) < LONGEST_REPLY:
         received = connection.recv(1024)
         if not received:
             raise ConnectionError("the websocket upgrade was refused")

@@ -40,12 +40,12 @@ def mqtt_string(text: str) -> bytes:
 
 def mqtt_length(length: int) -> bytes:
     """Encode a packet's remaining length: seven bits a byte, lowest first."""
-    encoded = bytearray()
-    while True:
-        length, low = divmod(length, 128)
-        encoded.append(low | (0x80 if length else 0))
-        if not length:
-            return bytes(encoded)
+    encoded = bytearray([length & 127])
+    while length >= 128:
+        encoded[-1] |= 0x80
+        length >>= 7
+        encoded.append(length & 127)
+    return bytes(encoded)
 
 
 def receive(connection: socket.socket, length: int) -> bytes:
