@@ -57,8 +57,8 @@ REPLACED = (
     Replacement(
         "asyncio.runners._cancel_all_tasks",
         "clients/lingering.py",
-        "from the first test with a fixture of clients or services after asyncio was imported, "
-        "to the end of the session; that of anyio and of backports.asyncio.runner, too",
+        "from the first test with a fixture of clients after asyncio was imported, to the end of "
+        "the session; that of anyio and of backports.asyncio.runner, too",
         "end the tasks that the summary names",
     ),
     Replacement(

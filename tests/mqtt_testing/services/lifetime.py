@@ -105,7 +105,7 @@ class ServiceUnderTest:
     def _method(self, option: str, names: Names) -> str:
         """Return the first of *names* that is a method of the service; empty if none has to be."""
         found = [name for name in as_tuple(names) if callable(getattr(self.service, name, None))]
-        if not found and not isinstance(names, Usual):
+        if not found and names and not isinstance(names, Usual):
             raise self._unknown(option, names, "method")
         return found[0] if found else ""
 
