@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -62,7 +63,9 @@ def _runs_in_loop(item: Any) -> bool:
     function: Any = inspect.unwrap(getattr(item, "obj", lambda: None))
     function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
     is_marked = item.get_closest_marker("asyncio") or "anyio_backend" in item.fixturenames
-    return bool(inspect.iscoroutinefunction(function) and is_marked)
+    unittest: Any = sys.modules.get("unittest")  # whose loops are its own
+    is_own = unittest and issubclass(getattr(item, "cls", None) or object, unittest.TestCase)
+    return bool(inspect.iscoroutinefunction(function) and is_marked and not is_own)
 
 
 def may_need_loop(build: Any) -> bool:
