@@ -257,7 +257,7 @@ def neighbours(session: nox.Session, packages: str, install: str, names: Sequenc
             variables["PYTHONPATH"] = shutil.make_archive(elsewhere, "zip", elsewhere)
     session.install(*wanted, env={"UV_COMPILE_BYTECODE": "1"}, log=False)
     beside = {"python": command, "variables": variables, "names": list(names)}
-    run_tests(session, "tests/neighbours", NEIGHBOURS=beside)
+    run_tests(session, "tests/neighbours/test_neighbours.py", NEIGHBOURS=beside)
 
 
 def check(session: nox.Session, cells: Sequence[Cell]) -> None:
