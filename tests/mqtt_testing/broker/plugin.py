@@ -95,8 +95,10 @@ def isolated_mqtt_broker() -> Iterator[TestMQTTBroker]:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Start the session's broker again before the fixtures and clients of a test look for it.
 
-    A test may know it by fixtures of a wider scope alone, which are not set up again.
+    A test may know it by fixtures of a wider scope alone, which are not set up again. What the test
+    before has used, or an earlier try of this one, is forgotten.
     """
+    _used.clear()
     broker = value_in_use("session_mqtt_broker", item)  # perhaps of a user's own fixture
     if broker is not None:
         _use(broker)
@@ -150,11 +152,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
             if lines:
                 title = f"mosquitto log of {broker.host}:{broker.port}{place}"
                 report.sections.append((title, "\n".join(lines)))
-
-
-def pytest_runtest_logfinish() -> None:
-    """Forget which brokers the test has used: it has been reported."""
-    _used.clear()
 
 
 @pytest.hookimpl(tryfirst=True)
