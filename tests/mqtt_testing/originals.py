@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 __all__ = ["atexit", "open", "os", "queue", "select", "signal", "socket", "subprocess"]
@@ -34,6 +34,11 @@ if not TYPE_CHECKING:
     _HELD = (atexit, os, queue, select, signal, socket, subprocess, tempfile, threading, time)
     globals().update((module.__name__, _copy_of(module)) for module in _HELD)
     os.path = _copy_of(os.path)
+    # It has to find the other names of its module in the copy, too.
+    _connect = socket.create_connection
+    socket.create_connection = FunctionType(_connect.__code__, vars(socket))
+    socket.create_connection.__defaults__ = _connect.__defaults__
+    socket.create_connection.__kwdefaults__ = _connect.__kwdefaults__
 
 
 def variable(name: str, default: str = "") -> str:

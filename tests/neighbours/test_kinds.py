@@ -58,3 +58,63 @@ def test_a_plugin_that_tries_a_test_again_inside_of_its_report(repository):
         """,
     )
     repository.run("-p", "retry").assert_outcomes(passed=1)
+
+
+def test_a_mock_in_the_place_of_the_socket_from_the_test_to_the_tear_down(repository):
+    repository.write(
+        "tests/test_it.py",
+        """
+        import socket
+        from unittest import mock
+
+        import pytest
+
+        @pytest.fixture
+        def patch():
+            with mock.patch("socket.getaddrinfo"), mock.patch("socket.socket"):
+                yield
+
+        def test_one(isolated_mqtt_broker, mqtt_client, patch):
+            socket.socket().connect(("elsewhere", 1))
+            isolated_mqtt_broker.restart()
+
+        @pytest.mark.usefixtures("patch")
+        def test_two(isolated_mqtt_broker):
+            isolated_mqtt_broker.restart()
+        """,
+    )
+    repository.run("-W", "error").assert_outcomes(passed=2)
+
+
+SOCKETS_ARE_BLOCKED = """
+    import socket
+
+    class SocketBlockedError(RuntimeError):
+        pass
+
+    def blocked(*args, **kwargs):
+        raise SocketBlockedError("A test tried to use socket.socket.")
+
+    @pytest.fixture(scope="session", autouse=True)
+    def first():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", blocked)
+            patch.setattr(socket, "socket", type("Blocked", (socket.socket,), {"__new__": blocked}))
+            yield
+
+    @pytest.fixture(scope="session", autouse=True)
+    def address(first, session_mqtt_broker):
+        return session_mqtt_broker.port
+"""
+
+
+def test_sockets_that_are_blocked_are_one_sentence_where_they_are_needed(repository):
+    repository.write("tests/conftest.py", IMPORTS + "    import pytest\n" + SOCKETS_ARE_BLOCKED)
+    repository.write("tests/test_it.py", SENDS + "\n    def test_without(address):\n        pass\n")
+    result = repository.run()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(
+        "MQTT connection failed: 127.0.0.1:*: A test tried to use socket.socket. Check that *"
+    )
+    result.stdout.no_fnmatch_line("*Traceback*")
+    result.stdout.no_fnmatch_line("*in session_mqtt_broker*")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..broker.errors import BrokerError
-from ..wire.endpoint import MQTTEndpoint
+from ..wire.endpoint import MQTTEndpoint, address
 from .paho_internals import client_id_of, set_client_id, speak_as_wanted_by
 
 
@@ -15,7 +15,7 @@ class MQTTConnectionError(BrokerError):
 
     def __init__(self, endpoint: MQTTEndpoint, reason: object) -> None:
         super().__init__(
-            f"MQTT connection failed: {endpoint.host}:{endpoint.port}: {reason}. "
+            f"MQTT connection failed: {address(endpoint)}: {str(reason).rstrip('.')}. "
             "Check that the test broker is running: the shared connection needs it throughout."
         )
 

@@ -75,12 +75,12 @@ class Observer:
             self._client.loop_start()
             self._await_subscription()
             self.barrier()
-        except OSError as error:
-            self.close()
-            raise self._failure(error) from None
         except MQTTConnectionError:
             self.close()
             raise
+        except (OSError, RuntimeError) as error:  # RuntimeError: pytest-socket does not let us
+            self.close()
+            raise self._failure(error) from None
 
     def _failure(self, reason: object) -> MQTTConnectionError:
         if self._broker_died():
