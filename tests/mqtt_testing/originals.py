@@ -36,9 +36,11 @@ if not TYPE_CHECKING:
     os.path = _copy_of(os.path)
     # It has to find the other names of its module in the copy, too.
     _connect = socket.create_connection
-    socket.create_connection = FunctionType(_connect.__code__, vars(socket))
-    socket.create_connection.__defaults__ = _connect.__defaults__
-    socket.create_connection.__kwdefaults__ = _connect.__kwdefaults__
+    if isinstance(_connect, FunctionType):  # else a library's wrapper, whatever it finds
+        _names = {**_connect.__globals__, **vars(socket)}
+        _options = _connect.__name__, _connect.__defaults__, _connect.__closure__
+        socket.create_connection = FunctionType(_connect.__code__, _names, *_options)
+        socket.create_connection.__kwdefaults__ = _connect.__kwdefaults__
 
 
 def variable(name: str, default: str = "") -> str:
