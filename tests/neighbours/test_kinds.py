@@ -118,3 +118,34 @@ def test_sockets_that_are_blocked_are_one_sentence_where_they_are_needed(reposit
     )
     result.stdout.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*in session_mqtt_broker*")
+
+
+GREEN = """
+    import time
+
+    def sleep(seconds):
+        pass
+
+    sleep.__module__ = {module!r}
+    time.sleep = sleep
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "told"),
+    [
+        ("gevent.hub", True, None),
+        ("gevent.hub", False, "gevent.monkey.patch_all() was called after the import of *first*"),
+        ("eventlet.greenthread", True, "eventlet.monkey_patch() is in force: *"),
+        ("eventlet.greenthread", False, "eventlet.monkey_patch() is in force: *"),
+    ],
+)
+def test_green_threads_that_we_cannot_wait_with_are_one_sentence(repository, module, before, told):
+    patch = GREEN.format(module=module)
+    repository.write("tests/conftest.py", patch + IMPORTS if before else IMPORTS + patch)
+    result = repository.run()
+    if told:
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines([f"mosquitto: {told}", "*ERROR at setup of test_sends*", told])
+    else:
+        result.assert_outcomes(passed=1)

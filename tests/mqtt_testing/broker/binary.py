@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import sys
 
-from ..originals import os, subprocess, variable
+from ..originals import os, subprocess, time, variable
 from .child import kill_group
 from .errors import BrokerError
 
@@ -36,8 +37,17 @@ def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
     where Debian and Homebrew keep it.
 
     Raises:
-        BrokerError: there is none; the message has the install command for this system.
+        BrokerError: there is none; the message has the install command for this system. Or green
+            threads do not let us wait for it.
     """
+    green = sys.modules["time"].sleep.__module__.partition(".")[0]
+    if green == "eventlet":
+        raise BrokerError("eventlet.monkey_patch() is in force: it leaves no way to wait for MQTT")
+    if green == "gevent" and not time.sleep.__module__.startswith(green):
+        raise BrokerError(
+            "gevent.monkey.patch_all() was called after the import of mqtt_testing, which holds "
+            "what it replaces: call it in the first line of conftest.py"
+        )
     named = executable or variable("MQTT_TEST_MOSQUITTO")
     found = _on_path(named) if named else _on_path("mosquitto", *SBIN_FOLDERS)
     if found:
