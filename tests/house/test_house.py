@@ -99,3 +99,13 @@ def test_no_file_is_too_long_to_live_in(folder):
     files = [p for p in (TESTS.parent / folder).rglob("*.py") if "__pycache__" not in p.parts]
     too_long = {str(p): len(p.read_text().splitlines()) for p in files}
     assert {name: lines for name, lines in too_long.items() if lines > 700} == {}
+
+
+@pytest.mark.parametrize("package", ["broker", "clients"])
+def test_brokers_and_clients_do_without_the_executors_file(package):
+    needed = [room for room in ROOMS if room.parent.name == package]
+    for room in needed:  # which grows
+        for parts in imports_of(room):
+            paths = [KIT.joinpath(*parts[:n]).with_suffix(".py") for n in range(1, len(parts) + 1)]
+            needed += [path for path in paths if path.exists() and path not in needed]
+    assert KIT / "executors.py" not in needed

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .executors import join
-from .originals import threading
+from .originals import start_unwatched, threading
 
 if TYPE_CHECKING:
     import asyncio
@@ -148,14 +148,6 @@ def short_sleeps(longest: float) -> Iterator[None]:
         yield
     finally:
         del of_thread[_LONGEST_SLEEP]
-
-
-_start = threading.Thread.start
-
-
-def start_unwatched(thread: threading.Thread) -> None:
-    """Start a thread of our own, which no watch notes."""
-    _start(thread)
 
 
 def target_of(thread: threading.Thread) -> Any:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 
 from ..broker.errors import BrokerError
-from ..originals import select, threading, time
-from ..threads import start_unwatched
+from ..originals import select, start_unwatched, threading, time
 from . import limits
 from . import paho_internals as paho
 from .lingering import lingering_tasks

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from ..originals import threading
-from ..threads import start_unwatched
+from ..originals import start_unwatched, threading
 
 JOIN_TIMEOUT = 5.0
 
