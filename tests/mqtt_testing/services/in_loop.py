@@ -22,7 +22,7 @@ from .lifetime import ServiceUnderTest
 if TYPE_CHECKING:
     import asyncio
 
-QUIET_ROUNDS = 3
+QUIET_ROUNDS = 2
 """Rounds without a new client, subscription or message after which a service has started."""
 
 PATIENCE = 20
