@@ -4,7 +4,7 @@ import re
 import time
 
 import pytest
-from helpers.asyncio_ways import each_way
+from helpers.asyncio_ways import WAYS, each_way
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 aiomqtt = pytest.importorskip("aiomqtt")
@@ -125,3 +125,29 @@ def test_a_program_that_leaves_it_to_asyncio_run(mqtt_monitor):
     )
     result.assert_outcomes(passed=2)
     result.stdout.no_fnmatch_line(LEFT)
+
+
+def test_what_a_testcase_leaves_is_ended_and_named(pytester):
+    begin = time.monotonic()
+    result = WAYS["anyio"].run(
+        pytester,
+        SERVICE
+        + """
+import unittest
+pytestmark = []
+
+class TestIt(unittest.IsolatedAsyncioTestCase):
+    @pytest.fixture(autouse=True)
+    def fixtures(self, mqtt_monitor):
+        self.monitor = mqtt_monitor
+
+    async def test_left(self):
+        asyncio.create_task(Service().stubborn())
+        await asyncio.sleep(0)
+        self.monitor.assert_none("x")
+"""
+        + FOLLOWED,
+    )
+    result.assert_outcomes(passed=2)
+    assert time.monotonic() - begin < 30
+    result.stdout.fnmatch_lines([LEFT, "*test_left: task Service.stubborn*at once*"])

@@ -58,7 +58,8 @@ REPLACED = (
         "asyncio.runners._cancel_all_tasks",
         "clients/lingering.py",
         "from the first test with a fixture of clients after asyncio was imported, to the end of "
-        "the session; that of anyio and of backports.asyncio.runner, too",
+        "the session; that of anyio and of backports.asyncio.runner, too, and before Python 3.11 "
+        "unittest.IsolatedAsyncioTestCase._tearDownAsyncioLoop",
         "end the tasks that the summary names",
     ),
     Replacement(

@@ -7,10 +7,11 @@ Python 3.12 just as that is done. So they are cancelled until they are gone.
 
 from __future__ import annotations
 
+import functools
 import sys
 import sysconfig
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from traceback import walk_stack
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,9 @@ RUNNERS = ("asyncio.runners", "backports.asyncio.runner.runner", "anyio._backend
 """Modules whose runners end what is left by a function of their own."""
 
 CANCEL = "_cancel_all_tasks"
+
+TEAR_DOWN = "_tearDownAsyncioLoop"
+"""Of ``unittest.IsolatedAsyncioTestCase``, which has a runner only since Python 3.11."""
 
 _OF_RUNNERS = ("anyio.", "pytest_asyncio.", "unittest.")
 
@@ -53,6 +57,10 @@ class LingeringTasks:
             if hasattr(sys.modules.get(name), CANCEL) and name not in self._patched:
                 self._patched.add(name)
                 self._patch.setattr(f"{name}.{CANCEL}", self._end_all)
+        case = getattr(sys.modules.get("unittest.async_case"), "IsolatedAsyncioTestCase", None)
+        if hasattr(case, TEAR_DOWN) and TEAR_DOWN not in self._patched:
+            self._patched.add(TEAR_DOWN)
+            self._patch.setattr(case, TEAR_DOWN, self._ending_first(getattr(case, TEAR_DOWN)))
         for loop in self._open_loops():
             self._of_others.update(_tasks_in(loop))
 
@@ -90,6 +98,15 @@ class LingeringTasks:
                 message = "unhandled exception as the tasks that are left were cancelled"
                 context = {"message": message, "exception": task.exception(), "task": task}
                 loop.call_exception_handler(context)
+
+    def _ending_first(self, tear_down: Callable[[Any], None]) -> Callable[[Any], None]:
+        @functools.wraps(tear_down)
+        def end_and_tear_down(case: Any) -> None:
+            loop = vars(case)["_asyncioTestLoop"]
+            loop.run_until_complete(self.ended({t for t in _tasks_in(loop) if not is_runner(t)}))
+            tear_down(case)
+
+        return end_and_tear_down
 
     async def ended(self, tasks: Collection[Any], *, is_expected: bool = False) -> set[Any]:
         """Cancel *tasks*, of the loop that runs, until they are gone; return those that are.
