@@ -137,6 +137,15 @@ def test_an_import_that_others_get_from_there_stays(repo, other):
     assert fixed(repo, ONLY_USE).startswith("import time\n")
 
 
+@pytest.mark.parametrize("last", ["assert camera_detector.cameras", "assert mqtt_monitor.messages"])
+def test_what_took_the_place_of_a_later_wait_says_no_more_of_an_earlier_one(repo, last):
+    body = "time.sleep(2)\nassert any(m.topic == 'a' for m in mqtt_monitor.messages)\n"
+    later = f"mqtt_monitor.clear()\ntime.sleep(1)\n{last}\nassert camera_detector.cameras\n"
+    after = fixed_body(repo, body + later)
+    assert after.startswith(body)
+    assert "sleep(1)" not in after
+
+
 STATEMENTS = st.sampled_from(
     [
         "time.sleep(2)",

@@ -26,6 +26,7 @@ _EVENTS = {"threading.Event", "multiprocessing.Event"}
 _WITHOUT_SETTING = {"wait", "is_set", "clear"}
 _LOOKS = re.compile(r"_?(assert|check|verify|expect|wait_for)\w*")
 EXPLICIT = re.compile(r"\btest_run_\w+_once\b")
+_WAITS = re.compile(r"(.*\.)?(sleep|test_run_\w+_once)|mqtt_monitor\.wait_for")
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,14 @@ def name_looked_at(suite: Suite, wait: Wait) -> str:
 
 
 def looks_after(function: Function, statement: ast.stmt) -> list[ast.AST]:
-    """Return what *function* asserts after *statement*, until it sleeps once more."""
+    """Return what *function* asserts after *statement*, until it waits once more.
+
+    What a fix puts in the place of a wait ends this as the wait did.
+    """
     later = list(nodes_after(function, statement))
-    sleeps = [n for n in later if isinstance(n, ast.Call) and called_name(n) == "sleep"]
-    end = sleeps[0].lineno if sleeps else statement.lineno + sys.maxsize
+    calls = [node for node in later if isinstance(node, ast.Call)]
+    waits = (call.lineno for call in calls if _WAITS.fullmatch(unparsed(call.func)))
+    end = min(waits, default=sys.maxsize)
     return [
         node
         for node in later
