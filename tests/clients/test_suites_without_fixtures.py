@@ -48,6 +48,24 @@ class TestSuitesWithoutFixtures:
         )
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    def test_only_clients_on_loan_get_another_socket_option(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            CLIENT
+            + """
+        import socket
+        from shared_mqtt_pool import mqtt_client, mqtt_monitor
+
+        def sends_at_once(client):
+            return client.socket().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+
+        def test_it(mqtt_client, mqtt_monitor):
+            assert sends_at_once(mqtt_client)
+            assert not sends_at_once(connect(new_client(), "localhost", 1883))
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     @pytest.mark.parametrize("end", ["kill", "stop"])
     def test_and_goes_on_to_mean_it_for_its_clients(self, repository, end):
         repository.write(

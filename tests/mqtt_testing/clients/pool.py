@@ -321,6 +321,10 @@ class SharedMQTTPool(ClientListener):
         admit(client, self.endpoint)
         return self.endpoint.host, self.endpoint.port
 
+    def lends(self, client: mqtt.Client) -> bool:
+        """Return whether *client* is on loan."""
+        return client in self._loans
+
     def connecting(self, client: mqtt.Client, host: str, port: int) -> None:  # noqa: ARG002
         """Watch the broker before anybody publishes there, also after a restart."""
         if self._observer is not None and (host, port) == (self.endpoint.host, self.endpoint.port):
