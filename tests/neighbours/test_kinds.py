@@ -1,5 +1,7 @@
 """What neighbours do to us, done by a few lines of that kind in the place of the neighbour."""
 
+from textwrap import indent
+
 import pytest
 from helpers.drop_in import ALL_MODULES, Repository
 
@@ -149,3 +151,51 @@ def test_green_threads_that_we_cannot_wait_with_are_one_sentence(repository, mod
         result.stdout.fnmatch_lines([f"mosquitto: {told}", "*ERROR at setup of test_sends*", told])
     else:
         result.assert_outcomes(passed=1)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_profiler_whose_locks_and_conditions_are_objects_around_the_real_ones(repository, before):
+    """As ddtrace.profiling.auto: what stands in the place of a class has none of its methods."""
+    repository.write(
+        "profiler.py",
+        """
+        import threading
+
+        class Wrapped:
+            def __init__(self, make):
+                self._make = make
+
+            def __call__(self, *args, **kwargs):
+                return self._make(*args, **kwargs)
+
+        for name in ("Lock", "RLock", "Condition", "Semaphore"):
+            setattr(threading, name, Wrapped(getattr(threading, name)))
+        """,
+    )
+    repository.write("tests/conftest.py", ("    import profiler\n" if before else "") + IMPORTS)
+    repository.write(
+        "tests/test_it.py",
+        """
+        import threading
+        from optimized_service_fixture import service_fixture
+        import profiler
+
+        class Waits:
+            def __init__(self):
+                self.change = threading.Condition()
+                threading.Thread(target=self.wait).start()
+
+            def wait(self):
+                with self.change:
+                    self.change.wait()
+
+        waits = service_fixture(Waits, tasks={}, hold=())
+
+        def test_waits(waits):
+            pass
+        """
+        + indent(SENDS, "    "),
+    )
+    result = repository.run("-W", "error")
+    result.assert_outcomes(passed=2)
+    result.stdout.no_fnmatch_line("*left behind*")
