@@ -255,8 +255,8 @@ def _wake_from_wait(thread: threading.Thread) -> None:
             return
 
 
-# Of an object: profilers put functions in the place of the class, and proxies around what it makes.
-_wait: Any = threading.Condition().__class__.wait
+# Of an object, not of the class, in whose place profilers put others that pass on what they lack.
+_wait: Any = threading.Condition().wait
 _WAIT = getattr(_wait, "__wrapped__", _wait).__code__
 
 

@@ -161,15 +161,28 @@ def test_a_profiler_whose_locks_and_conditions_are_objects_around_the_real_ones(
         """
         import threading
 
-        class Wrapped:
+        class Profiled:
+            def __init__(self, real):
+                self._real = real
+
+            def __getattr__(self, name):
+                return getattr(self._real, name)
+
+            def __enter__(self):
+                return self._real.__enter__()
+
+            def __exit__(self, *error):
+                return self._real.__exit__(*error)
+
+        class Allocator:
             def __init__(self, make):
                 self._make = make
 
             def __call__(self, *args, **kwargs):
-                return self._make(*args, **kwargs)
+                return Profiled(self._make(*args, **kwargs))
 
         for name in ("Lock", "RLock", "Condition", "Semaphore"):
-            setattr(threading, name, Wrapped(getattr(threading, name)))
+            setattr(threading, name, Allocator(getattr(threading, name)))
         """,
     )
     repository.write("tests/conftest.py", ("    import profiler\n" if before else "") + IMPORTS)
