@@ -10,10 +10,10 @@ SETUP = MQTT_TEST_MOSQUITTO=$$($(PYTHON) scripts/setup) && export MQTT_TEST_MOSQ
 COPIED = $(addprefix tests/,$(addsuffix .py,mqtt_test_broker shared_mqtt_pool \
 	optimized_service_fixture concurrent_futures_fix camera_detector_optimized_fixture))
 
-.PHONY: help setup test matrix demo bench soak lint format clean
+.PHONY: help setup test matrix neighbours demo bench soak lint format clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo 'With another Python: make PYTHON=python3.12 test'
 
 setup: ## make the environment: .venv, and a mosquitto if there is none
@@ -24,6 +24,9 @@ test: ## run all tests, on all cores; ARGS="-k foo" goes to pytest
 
 matrix: ## run a user's repository with every Python, pytest, paho-mqtt, layout and plugin
 	@$(SETUP) && .venv/bin/nox $(ARGS)
+
+neighbours: ## run a suite beside tracers, mocks and plugins, and paho-mqtt in odd places
+	@$(SETUP) && .venv/bin/nox --session neighbours $(ARGS)
 
 demo: ## time a slow suite before and after, side by side
 	@$(SETUP) && .venv/bin/python scripts/verify_speedup.py $(ARGS)

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers.drop_in import ALL_MODULES, copy_modules
-from helpers.neighbours import NEIGHBOURS
+from helpers.drop_in import ALL_MODULES, TESTS, copy_modules
+from helpers.neighbours import NEIGHBOURS, as_markdown
 from helpers.processes import processes_with, wait_until
 
 SUITE = Path(__file__).with_name("suite")
@@ -75,10 +75,13 @@ def test_a_neighbour(pytester, monkeypatch, mark, neighbour):
     if neighbour.without:
         options += ["-k", f"not ({neighbour.without})"]
     result = pytester.run(*python, "-m", "pytest", *options, timeout=60)
+    outcomes = result.parseoutcomes()
+    named = {"passed", "failed", "errors", *neighbour.outcomes}
+    assert {name: outcomes[name] for name in outcomes.keys() & named} == neighbour.outcomes
     if neighbour.shows:
         result.stdout.fnmatch_lines([f"*{neighbour.shows}*"])
-    if not neighbour.excuse:
-        outcomes = result.parseoutcomes()
-        named = {"passed", "failed", "errors", *neighbour.outcomes}
-        assert {name: outcomes[name] for name in outcomes.keys() & named} == neighbour.outcomes
     assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
+
+
+def test_the_limits_page_says_what_the_table_says():
+    assert as_markdown() in (TESTS.parent / "docs" / "limits.md").read_text()
