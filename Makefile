@@ -19,8 +19,8 @@ help: ## list the targets
 setup: ## make the environment: .venv, and a mosquitto if there is none
 	@$(PYTHON) scripts/setup
 
-test: ## run all tests, on all cores; ARGS="-k foo" goes to pytest
-	@$(SETUP) && .venv/bin/pytest -n auto $(ARGS)
+test: ## run the tests, on all cores; ARGS="-k foo" goes to pytest, ARGS="-m slow" runs the slow ones
+	@$(SETUP) && .venv/bin/pytest -n auto -m "not slow" $(ARGS)
 
 matrix: ## run a user's repository with every Python, pytest, paho-mqtt, layout and plugin
 	@$(SETUP) && .venv/bin/nox $(ARGS)

@@ -164,6 +164,7 @@ LAYOUTS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "package", "option"), LAYOUTS)
 def test_every_layout(user, mode, package, option):
     user.write("pytest.ini", f"[pytest]\naddopts = --import-mode={mode} -W error\n")

@@ -144,6 +144,7 @@ def test_scan_prints_the_call_that_replaces_a_broker_started_by_hand(by_hand):
     assert not found["certain"]  # there is no mqtt_test_broker yet
 
 
+@pytest.mark.slow
 @NEEDS_LIBCST
 @pytest.mark.parametrize("package", [False, True])
 def test_fix_replaces_a_broker_started_by_hand(by_hand, package):

@@ -44,6 +44,7 @@ def {}():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("package", [False, True])
 @pytest.mark.parametrize("slow", [("", "camera_detector"), ("(name='camera_detector')", "slow")])
 def test_a_slow_fixture_of_a_plugin(user, package, slow):
@@ -91,6 +92,7 @@ def test_another_name():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("conftest", "tests", "wanted"),
     [

@@ -251,6 +251,7 @@ def test_b({}):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("option", "fixture", "diagnosis", "way"),
     [

@@ -100,6 +100,7 @@ def test_3_another_module_object_than_the_one_that_pytest_collects(repository, h
     repository.run().assert_outcomes(**{"passed" if helped else "errors": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
 @pytest.mark.parametrize("package", [True, False], ids=["package", "folder"])
 def test_4_siblings_are_found_in_every_layout(pytester, package, mode):
@@ -378,6 +379,7 @@ def test_14_threads_that_log_after_the_end(repository, helped):
     assert (result.stderr.str() == "") is helped
 
 
+@pytest.mark.slow
 @WITH_AND_WITHOUT
 def test_15_everything_at_once(repository, monkeypatch, helped):
     monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
@@ -648,6 +650,7 @@ ENDINGS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_run_that_leaks_everything_ends(repository, ending):
     last, status, option = ENDINGS[ending]

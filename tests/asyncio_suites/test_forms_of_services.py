@@ -183,6 +183,7 @@ def test_synchronous(mqtt_client, mqtt_monitor):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["anyio", "auto-session"])
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 def test_form(pytester, form, way):

@@ -74,6 +74,7 @@ class TestAfterwards:
             mqtt_monitor.wait_for("a")
     """
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("then", ["pass", "assert False", "raise OSError"])
     def test_a_sudden_death_is_one_failure_however_many_tests_follow(self, repository, then):
         repository.write("tests/test_it.py", dedent(self.DEATH).format(then=then))
@@ -152,6 +153,7 @@ class TestAfterwards:
     """
     UNEXPECTED = "os.kill(session_mqtt_broker.pid, 9); session_mqtt_broker.wait_for_ready(5)"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("scope", ["session", "module"])
     @pytest.mark.parametrize("how", ["kill()", "stop()", "restart()"])
     def test_clients_of_a_wider_scope_find_it_running_as_well(self, repository, scope, how):

@@ -61,6 +61,7 @@ def brokers_by_process(repository):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dist", ["load", "loadscope", "worksteal"])
 def test_every_worker_has_a_broker_of_its_own(repository, dist):
     result = repository.run("-p", "xdist", "-n", "8", "--dist", dist, "-W", "error")
@@ -73,6 +74,7 @@ def test_every_worker_has_a_broker_of_its_own(repository, dist):
         assert len(brokers) > 1
 
 
+@pytest.mark.slow
 def test_twenty_runs_at_once(repository):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     runs = [
@@ -92,6 +94,7 @@ def test_twenty_runs_at_once(repository):
     assert len({line.split()[2] for line in brokers.values()}) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["os._exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
 def test_a_worker_that_crashed_is_replaced_with_a_broker_of_its_own(repository, how):
     repository.write(

@@ -81,6 +81,7 @@ def soak(tmp_path):
     return Soak(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_brokers_and_the_clients_at_a_tenth(soak):
     figures, table = soak.figures("recoveries", "clients", "starts", "loans")
     assert figures["recoveries in the next test"] == 20
@@ -91,6 +92,7 @@ def test_the_brokers_and_the_clients_at_a_tenth(soak):
     assert "load" in table
 
 
+@pytest.mark.slow
 def test_killed_runs_at_a_twentieth(soak):
     figures, _ = soak.figures("killed-runs", seed=5, workspace={"QUICK": 20})
     assert figures["runs killed (SIGKILL), alone or as a group"] == 5
@@ -124,6 +126,7 @@ def test_what_a_broker_leaves_behind_is_found_ended_and_named(soak, tmp_path):
     assert "Missed: in the end: processes left: 1, not 0" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "number"),
     [

@@ -468,6 +468,7 @@ def test_parallel_tests_are_not_sampled(repo):
     assert "give `-- -n0` (pytest-xdist), or --full" in result.stderr
 
 
+@pytest.mark.slow
 def test_parallel_tests_in_full(repo):
     pytest.importorskip("xdist")
     figures, _ = repo.figures("--full", "--", "-p", "xdist", "-n", "2")

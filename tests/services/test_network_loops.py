@@ -99,6 +99,7 @@ class TestNetworkLoops:
             """,
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", [*KINDS, "LeftConnected"])
     def test_it_is_connected_and_listens_at_rest(self, repository, kind):
         self.write_wiring(repository, kind)

@@ -128,27 +128,31 @@ class TestStart:
 
 
 class TestNames:
-    @pytest.mark.parametrize(
-        ("arguments", "error"),
-        [
-            ("start='strat'", "Heater has no method 'strat'*start*Is it 'start'?"),
-            ("cleanup='stpo'", "Heater has no method 'stpo'*cleanup*Is it 'stop'?"),
-            ("cleanup=('shut', 'stpo')", "Heater has no method 'shut' or 'stpo'*"),
-            ("running='stoped'", "Heater has no bool or Event 'stoped'*running*Is it 'stopped'?"),
-            ("running='room'", "Heater has no bool or Event 'room'*"),
-            ("tasks={'once': '_wotch'}", "Heater has no method '_wotch'*tasks*'once'*'_watch'?"),
-            ("tasks={'once': 'room'}", "Heater has no method 'room'*"),
-            ("requires=['sensors']", "no fixture has the name 'sensors'"),
-            ("arguments={'limits': 'room'}", "arguments has 'limits'*Heater*room, limit, on_error"),
-            ("arguments={'limit': 'limits'}", "no fixture has the name 'limits'*Heater*'limit'*"),
-        ],
+    WRONG = (
+        ("start='strat'", "Heater has no method 'strat'*start*Is it 'start'?"),
+        ("cleanup='stpo'", "Heater has no method 'stpo'*cleanup*Is it 'stop'?"),
+        ("cleanup=('shut', 'stpo')", "Heater has no method 'shut' or 'stpo'*"),
+        ("running='stoped'", "Heater has no bool or Event 'stoped'*running*Is it 'stopped'?"),
+        ("running='room'", "Heater has no bool or Event 'room'*"),
+        ("tasks={'once': '_wotch'}", "Heater has no method '_wotch'*tasks*'once'*'_watch'?"),
+        ("tasks={'once': 'room'}", "Heater has no method 'room'*"),
+        ("requires=['sensors']", "no fixture has the name 'sensors'"),
+        ("arguments={'limits': 'room'}", "arguments has 'limits'*Heater*room, limit, on_error"),
+        ("arguments={'limit': 'limits'}", "no fixture has the name 'limits'*Heater*'limit'*"),
     )
-    def test_that_do_not_exist_are_an_error_that_says_so(self, repository, arguments, error):
-        described(repository, arguments)
-        repository.write("tests/test_it.py", "def test_it(heater): pass")
+
+    def test_that_do_not_exist_are_an_error_that_says_so(self, repository):
+        more = "".join(
+            f"\n    wrong_{n} = service_fixture(Heater, {arguments})"
+            for n, (arguments, _) in enumerate(self.WRONG)
+        )
+        described(repository, "", more=more)
+        tests = [f"def test_{n}(wrong_{n}): pass\n" for n in range(len(self.WRONG))]
+        repository.write("tests/test_it.py", "".join(tests))
         result = repository.run()
-        result.assert_outcomes(errors=1)
-        result.stdout.fnmatch_lines([f"E  *ServiceFixtureError: {error}*"])
+        result.assert_outcomes(errors=len(self.WRONG))
+        lines = [f"E  *ServiceFixtureError: {error}*" for _, error in self.WRONG]
+        result.stdout.fnmatch_lines(lines)
 
     def test_usual_ones_need_not_exist(self, repository):
         described(
