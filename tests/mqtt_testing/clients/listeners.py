@@ -42,10 +42,6 @@ class ClientListener:
         """Return where *client* is to connect, which was told to connect to *host* and *port*."""
         return host, port
 
-    def lends(self, client: mqtt.Client) -> bool:  # noqa: ARG002
-        """Return whether *client* is ours, to be made as fast as it can be."""
-        return False
-
     def connecting(self, client: mqtt.Client, host: str, port: int) -> None:
         """Called when *client* is about to connect to *host* and *port*."""
 
@@ -75,6 +71,7 @@ class ClientListener:
 
 
 _listeners: list[ClientListener] = []
+SENDS_AT_ONCE = "_mqtt_sends_at_once"  # what clients on loan have
 
 
 class _PahoPatch(importlib.abc.MetaPathFinder):
@@ -166,7 +163,7 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
         result = method(client)
     finally:
         paho.set_address(client, given)
-    if isinstance(client, UnheardClient) or any(each.lends(client) for each in _listeners):
+    if isinstance(client, UnheardClient) or SENDS_AT_ONCE in vars(client):
         send_at_once(client)
     if vars(client).get("reconnect") is paho.refuse_to_reconnect:  # its loan has ended meanwhile
         paho.class_of(client).disconnect(client)

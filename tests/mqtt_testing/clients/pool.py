@@ -17,7 +17,7 @@ from . import limits
 from . import paho_internals as paho
 from .admission import MQTTConnectionError, admit, constructor_options, endpoint_from
 from .ending import end_client
-from .listeners import ClientListener
+from .listeners import SENDS_AT_ONCE, ClientListener
 from .messages import History, Publications
 from .network_loop import network_loop_of
 from .observer import Observer
@@ -321,10 +321,6 @@ class SharedMQTTPool(ClientListener):
         admit(client, self.endpoint)
         return self.endpoint.host, self.endpoint.port
 
-    def lends(self, client: mqtt.Client) -> bool:
-        """Return whether *client* is on loan."""
-        return client in self._loans
-
     def connecting(self, client: mqtt.Client, host: str, port: int) -> None:  # noqa: ARG002
         """Watch the broker before anybody publishes there, also after a restart."""
         if self._observer is not None and (host, port) == (self.endpoint.host, self.endpoint.port):
@@ -357,6 +353,7 @@ class SharedMQTTPool(ClientListener):
     def _lend(self, client: mqtt.Client, *, any_address: bool = True) -> None:
         with self._lock:
             self._loans.setdefault(client, _Loan(any_address=any_address))
+        vars(client)[SENDS_AT_ONCE] = True
 
     def _close_observer(self) -> None:
         with self._connecting:
