@@ -11,7 +11,7 @@ from textwrap import dedent
 import mqtt_test_broker
 import pytest
 from helpers.clients import connected
-from helpers.processes import ends, wait_until
+from helpers.processes import ends, processes_with, wait_until
 from mqtt_test_broker import BrokerError, MQTTTestBroker, TestMQTTBroker
 from mqtt_testing.broker import process
 from mqtt_testing.broker.errors import PortInUseError
@@ -36,6 +36,15 @@ class TestLife:
         }
         with connected(broker) as client:
             assert client.is_connected()
+
+    def test_starts_once_however_many_threads_start_it(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("STARTED_BY", str(tmp_path))
+        broker = TestMQTTBroker()
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(lambda _n: broker.start(), range(4))) == [broker] * 4
+        broker.stop()
+        mark = f"STARTED_BY={tmp_path}"
+        assert wait_until(lambda: not processes_with(mark)), processes_with(mark)
 
     def test_has_the_other_name_as_well(self):
         assert MQTTTestBroker is TestMQTTBroker

@@ -8,7 +8,7 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from ..originals import os, signal, socket, subprocess, time
+from ..originals import os, signal, socket, subprocess, threading, time
 from ..wire.endpoint import MQTTEndpoint
 from .binary import doubt_about, find_mosquitto, mosquitto_version, version_in
 from .child import (
@@ -87,6 +87,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
         self._spare_port = 0
         self._folder: Folder | None = None
         self._end_is_known = True
+        self._starting = threading.RLock()
         _brokers.add(self)
 
     def __enter__(self) -> TestMQTTBroker:
@@ -128,23 +129,24 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             BrokerError: no binary, a port in use, a broker that does not start; with its log.
         """
         __tracebackhide__ = True
-        if self.is_running():
-            self.resume()  # a test may have left it paused
+        with self._starting:  # else two threads start one each, and the first is forgotten
+            if self.is_running():
+                self.resume()  # a test may have left it paused
+                return self
+            executable = find_mosquitto(self._executable)
+            for attempts_left in reversed(range(START_ATTEMPTS)):
+                try:
+                    with remedies():
+                        self._start_once(executable)
+                    break
+                except PortInUseError:
+                    # Another process took the port between our choice and mosquitto's bind.
+                    if not attempts_left or self._port_is_known or not self._port_is_chosen:
+                        raise
+                    self.port = 0
+            self._port_is_known = True
+            self._end_is_known = False
             return self
-        executable = find_mosquitto(self._executable)
-        for attempts_left in reversed(range(START_ATTEMPTS)):
-            try:
-                with remedies():
-                    self._start_once(executable)
-                break
-            except PortInUseError:
-                # Another process took the port between our choice and mosquitto's bind.
-                if not attempts_left or self._port_is_known or not self._port_is_chosen:
-                    raise
-                self.port = 0
-        self._port_is_known = True
-        self._end_is_known = False
-        return self
 
     def _start_once(self, executable: str) -> None:
         __tracebackhide__ = True
