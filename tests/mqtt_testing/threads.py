@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .executors import join
-from .originals import start_unwatched, threading
+from .originals import signal, start_unwatched, threading
 
 if TYPE_CHECKING:
     import asyncio
@@ -227,6 +227,18 @@ def interrupt(thread: threading.Thread, error: type[BaseException] = SystemExit)
 def forget_interruption(thread: threading.Thread) -> None:
     """Take back an error that *thread* has not raised yet."""
     _set_async_error(thread.ident or 0, None)
+
+
+def interrupt_system_call() -> bool:
+    """Raise KeyboardInterrupt in the main thread, blocked though it be in a lock or a socket.
+
+    Return whether it will be raised: not if the signal is ignored, or handled by another.
+    """
+    ident = threading.main_thread().ident
+    if ident is None or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return False
+    signal.pthread_kill(ident, signal.SIGINT)
+    return True
 
 
 def _set_async_error(ident: int, error: type[BaseException] | None) -> None:

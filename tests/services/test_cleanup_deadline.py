@@ -9,7 +9,7 @@ from helpers.drop_in import ALL_MODULES, Repository
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
 SERVICE = """
-    import threading, time
+    import multiprocessing, queue, socket, subprocess, threading, time
     from concurrent.futures import ThreadPoolExecutor
 
     class Slow:
@@ -20,6 +20,15 @@ SERVICE = """
 
         def work(self):
             self.executor.submit(time.sleep, 60)
+
+        def receive(self):
+            one, other = socket.socketpair()
+            with one, other:
+                one.recv(1)
+
+        def join(self, other):
+            other.start()
+            other.join()
 
         def stop(self):
             {stop}
@@ -56,8 +65,17 @@ def run_with(pytester, stop, tests=TESTS):
         "threading.Event().wait()",
         "while True: time.sleep(1)",
         "[time.sleep(1) for _ in iter(int, 1)]",
+        "self.lock.acquire()",
+        "queue.SimpleQueue().get()",
+        "queue.Queue().get()",
+        "self.receive()",
+        "subprocess.Popen(['sleep', '600']).wait()",
+        "subprocess.run(['sleep', '600'], stdout=subprocess.PIPE)",
+        "self.join(multiprocessing.get_context('fork').Process(target=threading.Event().wait))",
+        "self.join(threading.Thread(target=threading.Event().wait))",
+        "self.join(threading.Thread(target=self.lock.acquire, daemon=True))",
     ],
-    ids=["an executor", "an event", "a loop that sleeps", "a loop"],
+    ids=str,
 )
 def test_a_cleanup_that_does_not_end_is_interrupted_and_named(pytester, stop):
     result = run_with(pytester, stop)
@@ -73,6 +91,11 @@ def test_a_cleanup_that_ends_in_time_is_not_named(pytester):
     result = run_with(pytester, "time.sleep(0.1)")
     result.assert_outcomes(passed=2)
     result.stdout.no_fnmatch_line("*left behind*")
+
+
+def test_ctrl_c_in_a_cleanup_ends_the_run(pytester):
+    result = run_with(pytester, "import signal; signal.raise_signal(signal.SIGINT)")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
 
 
 def test_an_error_of_a_cleanup_is_an_error_of_the_test(pytester):

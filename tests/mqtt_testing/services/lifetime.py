@@ -15,7 +15,13 @@ from ..clients.plugin import PREFIX_VARIABLES
 from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import stack_of
 from ..originals import os, threading
-from ..threads import GRACE, forget_interruption, interrupt, short_sleeps
+from ..threads import (
+    GRACE,
+    forget_interruption,
+    interrupt,
+    interrupt_system_call,
+    short_sleeps,
+)
 from ..wire.endpoint import MQTTEndpoint
 from .alarm import Alarm
 from .background import BackgroundTasks
@@ -182,6 +188,7 @@ class ServiceUnderTest:
             return
         timeout = self._handling.cleanup_timeout
         cleaning = threading.current_thread()
+        is_our_interrupt = False
 
         def interrupt_what_it_waits_for() -> None:
             self.leaks.append(
@@ -190,10 +197,17 @@ class ServiceUnderTest:
             )
             leftovers.interrupt()
 
+        def interrupt_where_it_is_blocked() -> None:
+            nonlocal is_our_interrupt
+            if cleaning is threading.main_thread():
+                forget_interruption(cleaning)  # which has not reached it
+                is_our_interrupt = interrupt_system_call()
+
         steps = (
             (CLEANUP_PATIENCE, background.start_for_cleanup),
             (timeout - CLEANUP_PATIENCE, interrupt_what_it_waits_for),
             (GRACE, lambda: interrupt(cleaning, _CleanupInterrupted)),
+            (GRACE, interrupt_where_it_is_blocked),
         )
         background.let_cleanup_join()
         try:
@@ -202,6 +216,9 @@ class ServiceUnderTest:
             forget_interruption(cleaning)  # which may have come as it ended
         except _CleanupInterrupted:
             pass
+        except KeyboardInterrupt:
+            if not is_our_interrupt:
+                raise
 
 
 @contextlib.contextmanager
