@@ -146,6 +146,12 @@ def test_what_took_the_place_of_a_later_wait_says_no_more_of_an_earlier_one(repo
     assert "sleep(1)" not in after
 
 
+def test_a_later_loop_with_the_same_target_does_not_need_the_earlier_one(repo):
+    loop = "for _ in range(5):\n    if camera_detector.cameras:\n        break\n    time.sleep(1)\n"
+    look = "assert camera_detector.cameras\n"
+    assert fixed_body(repo, (loop + look) * 2) == f"{DISCOVERY}\n{look}" * 2
+
+
 STATEMENTS = st.sampled_from(
     [
         "time.sleep(2)",
@@ -167,7 +173,7 @@ STATEMENTS = st.sampled_from(
 TESTS = st.lists(st.lists(STATEMENTS, max_size=8), max_size=3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(tests=TESTS, end=st.sampled_from(["\n", "\r\n"]))
 def test_a_fix_is_done_once_and_touches_nothing_but_waits(repo, tests, end):
     head = "def test_it(camera_detector, mqtt_monitor, mqtt_client, network_mocks):"

@@ -113,7 +113,11 @@ class Rewriter:
         sleep_root = unparsed(self._wait.sleep.func).partition(".")[0]
         known = {*self._detectors, _MONITOR, sleep_root, target, *_PURE}
         later = nodes_after(self._function, loop)
-        used_later = any(unparsed(n) == target for n in later if isinstance(n, ast.Name))
+        used_later = any(
+            unparsed(n) == target and isinstance(n.ctx, ast.Load)
+            for n in later
+            if isinstance(n, ast.Name)
+        )
         is_plain = all(map(self._is_part_of_polling, loop.body)) and not loop.orelse
         if not is_plain or used_later or any(n not in known and not n.isupper() for n in names):
             raise _NotCertainError
