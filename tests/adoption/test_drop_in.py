@@ -50,6 +50,7 @@ class Cell:
     def settings(self) -> str:
         """The repository's pytest.ini; plugins that merely happen to be installed are off."""
         plugins = [PLUGINS[p] if p in self.plugins else f"-p no:{p}" for p in PLUGINS]
+        plugins += ["-p no:hypothesispytest", "-p no:anyio"]
         options = " ".join([f"--import-mode={self.mode}", *plugins])
         return f"[pytest]\naddopts = {options}\nfilterwarnings =\n{WARNINGS}"
 

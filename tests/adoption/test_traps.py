@@ -381,8 +381,10 @@ def test_14_threads_that_log_after_the_end(repository, helped):
 
 @pytest.mark.slow
 @WITH_AND_WITHOUT
-def test_15_everything_at_once(repository, monkeypatch, helped):
-    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+def test_15_everything_at_once(repository, helped):
+    plugins = [
+        word for name in ("asyncio", "randomly", "timeout", "xdist") for word in ("-p", name)
+    ]
     wire(repository, helped, CAMERA + FUTURES + "from shared_mqtt_pool import mqtt_client\n")
     repository.write(
         "tests/test_it.py",
@@ -410,7 +412,8 @@ def test_15_everything_at_once(repository, monkeypatch, helped):
     for workers in ("0", "2"):
         # pytest-asyncio 0.24 and later wants a setting that those before refuse.
         unset = "ignore:The configuration option"
-        result = repository.run("-W", "error", "-W", unset, "-n", workers, "--timeout=30")
+        options = ["-W", "error", "-W", unset, "-n", workers, "--timeout=30"]
+        result = repository.run(*plugins, *options)
         result.assert_outcomes(**{"passed" if helped else "errors": 10})
         assert result.stderr.str() == ""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import compileall
+import functools
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
@@ -126,8 +130,18 @@ def copy_modules(modules: Iterable[str], tests: Path) -> None:
     for module in modules:
         shutil.copy(TESTS / f"{module}.py", tests)
         if module != "concurrent_futures_fix":
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(KIT, tests / KIT.name, ignore=ignored, dirs_exist_ok=True)
+            shutil.copytree(_compiled(), tests / KIT.name, dirs_exist_ok=True)
+
+
+@functools.cache
+def _compiled() -> Path:
+    """Return a copy of the kit that is compiled, once for all runs of a session."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    ignored = shutil.ignore_patterns("__pycache__")
+    kit = Path(shutil.copytree(KIT, folder / KIT.name, ignore=ignored))
+    compileall.compile_dir(kit, quiet=1)
+    return kit
 
 
 def assert_nothing_left(result: pytest.RunResult, *, passed: int) -> None:
