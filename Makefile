@@ -20,7 +20,7 @@ setup: ## make the environment: .venv, and a mosquitto if there is none
 	@$(PYTHON) scripts/setup
 
 test: ## run the tests, on all cores; ARGS="-k foo" goes to pytest, ARGS="-m slow" runs the slow ones
-	@$(SETUP) && .venv/bin/pytest -n auto -m "not slow" $(ARGS)
+	@$(SETUP) && .venv/bin/pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
 matrix: ## run a user's repository with every Python, pytest, paho-mqtt, layout and plugin
 	@$(SETUP) && .venv/bin/nox $(ARGS)

@@ -326,6 +326,7 @@ class TestAnyMoment:
                 broker.restart()
     """
 
+    @pytest.mark.slow
     def test_of_a_kill(self, temporary_folder):
         chance = random.Random(4)
         for _ in range(20):

@@ -212,6 +212,7 @@ class TestPool:
         assert [message.topic for message in pool.history.since(0)[0]] == ["t"]
 
 
+@pytest.mark.slow
 def test_a_thousand_loans_leave_nothing(pool):
     def resources():
         gc.collect()

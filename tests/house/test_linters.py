@@ -14,6 +14,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_copied_files_please_a_linter(tmp_path, name):
     copy_modules(ALL_MODULES, tmp_path)

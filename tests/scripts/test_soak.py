@@ -105,6 +105,7 @@ def test_a_flood_at_a_hundredth(soak):
     assert figures["of these dropped, as the summary says"] > 8_000
 
 
+@pytest.mark.slow
 def test_runs_at_a_time_at_a_tenth(soak):
     figures, _ = soak.figures(
         "concurrent-runs", **{"parts.concurrent_runs": {"SLOW_SUITE": "tests/test_irrigation.py"}}
