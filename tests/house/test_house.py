@@ -72,6 +72,12 @@ def test_a_file_is_read_in_one_sitting(path):
 
 
 @each(COPIED)
+def test_pytest_takes_none_of_them_for_a_test(path):
+    assert not path.name.startswith("test_")
+    assert not path.stem.endswith("_test")
+
+
+@each(COPIED)
 def test_no_class_has_more_than_twenty_public_methods_of_its_own(path):
     for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ClassDef):

@@ -12,7 +12,7 @@ import pytest
 from ..clients.pool import SharedMQTTPool
 from ..pytest_internals import leaks_on_purpose
 from ..summary import add_to_summary
-from .loop_of_test import offer_in_loop
+from .current_loop import offer_in_loop
 
 Names = Union[str, Sequence[str]]
 

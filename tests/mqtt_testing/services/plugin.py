@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..executors import futures_fix
 from .class_lookup import class_fixture
+from .current_loop import pytest_fixture_setup
 from .fixture import ServiceFixtureError, Usual, service_fixture
-from .loop_of_test import pytest_fixture_setup
 from .override import (
     override_fixture,
     pytest_collectstart,
