@@ -9,7 +9,7 @@ from helpers.drop_in import ALL_MODULES, Repository
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
 SERVICE = """
-    import multiprocessing, queue, socket, subprocess, threading, time
+    import asyncio, multiprocessing, queue, socket, subprocess, threading, time
     from concurrent.futures import ThreadPoolExecutor
 
     class Slow:
@@ -30,7 +30,7 @@ SERVICE = """
             other.start()
             other.join()
 
-        def stop(self):
+        {how} stop(self):
             {stop}
 """
 
@@ -50,12 +50,21 @@ TESTS = """
 """
 
 
-def run_with(pytester, stop, tests=TESTS):
+def run_with(pytester, stop, how="def"):
     repository = Repository(pytester, ALL_MODULES)
-    repository.write("slow.py", SERVICE.format(stop=stop))
+    repository.write("slow.py", SERVICE.format(stop=stop, how=how))
     repository.write("tests/conftest.py", WIRING)
-    repository.write("tests/test_it.py", tests)
+    repository.write("tests/test_it.py", TESTS)
     return repository.run("-W", "error")
+
+
+def assert_named(result):
+    result.assert_outcomes(passed=2)
+    assert result.ret == 0
+    assert result.stderr.str() == ""
+    result.stdout.fnmatch_lines(
+        ["*left behind by services*", "*::test_one: stop() did not end within 0.5 s*"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,23 +83,37 @@ def run_with(pytester, stop, tests=TESTS):
         "self.join(multiprocessing.get_context('fork').Process(target=threading.Event().wait))",
         "self.join(threading.Thread(target=threading.Event().wait))",
         "self.join(threading.Thread(target=self.lock.acquire, daemon=True))",
+        "self.executor.submit(threading.Event().wait).result()",
+        "subprocess.run(['sleep', '600'], check=True)",
     ],
     ids=str,
 )
 def test_a_cleanup_that_does_not_end_is_interrupted_and_named(pytester, stop):
     result = run_with(pytester, stop)
-    result.assert_outcomes(passed=2)
-    assert result.ret == 0
-    assert result.stderr.str() == ""
-    result.stdout.fnmatch_lines(
-        ["*left behind by services*", "*::test_one: stop() did not end within 0.5 s*", "*in stop*"]
-    )
+    assert_named(result)
+    result.stdout.fnmatch_lines(["*in stop*"])
 
 
 def test_a_cleanup_that_ends_in_time_is_not_named(pytester):
     result = run_with(pytester, "time.sleep(0.1)")
     result.assert_outcomes(passed=2)
     result.stdout.no_fnmatch_line("*left behind*")
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        "await asyncio.Event().wait()",
+        "await asyncio.sleep(60)",
+        "self.lock.acquire()",
+        "self.join(threading.Thread(target=threading.Event().wait))",
+        "while True: time.sleep(0.1)",
+        "await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)",
+    ],
+    ids=str,
+)
+def test_an_async_cleanup_that_does_not_end_is_interrupted_and_named(pytester, stop):
+    assert_named(run_with(pytester, stop, how="async def"))
 
 
 def test_ctrl_c_in_a_cleanup_ends_the_run(pytester):

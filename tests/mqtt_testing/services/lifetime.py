@@ -188,9 +188,11 @@ class ServiceUnderTest:
             return
         timeout = self._handling.cleanup_timeout
         cleaning = threading.current_thread()
-        is_our_interrupt = False
+        is_overdue = is_our_interrupt = False
 
         def interrupt_what_it_waits_for() -> None:
+            nonlocal is_overdue
+            is_overdue = True
             self.leaks.append(
                 f"{cleanup}() did not end within {timeout:g} s, and what it waits for "
                 f"was interrupted. It stood in:\n{stack_of(cleaning)}"
@@ -214,10 +216,11 @@ class ServiceUnderTest:
             with short_sleeps(SHORT_SLEEP), self._alarm.set(*steps):
                 finished(getattr(self.service, cleanup)())
             forget_interruption(cleaning)  # which may have come as it ended
-        except _CleanupInterrupted:
-            pass
-        except KeyboardInterrupt:
-            if not is_our_interrupt:
+        except (
+            BaseException
+        ) as error:  # it may come of what it waited for: SystemExit, cancellation
+            is_ctrl_c = isinstance(error, KeyboardInterrupt) and not is_our_interrupt
+            if is_ctrl_c or not is_overdue:
                 raise
 
 
