@@ -126,11 +126,14 @@ class TestConnections:
         with connected(session_mqtt_broker, client_id="first", clean_session=False) as again:
             assert not again.session_present
 
+    @pytest.mark.parametrize("is_told", [True, False], ids=["long ago", "this very moment"])
     def test_leaves_the_session_to_an_outsider_that_has_taken_it_over(
-        self, session_mqtt_broker, pool
+        self, session_mqtt_broker, pool, monkeypatch, is_told
     ):
         client = pool.acquire(client_id="shared", clean_session=False)
         client.disconnect()
+        if not is_told:  # its on_connect has been called, and our listener is about to be
+            monkeypatch.setattr(pool, "answered", lambda _client: None)
         with connected(session_mqtt_broker, client_id="shared", clean_session=False) as outsider:
             assert outsider.session_present
             pool.release(client)

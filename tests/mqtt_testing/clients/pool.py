@@ -321,8 +321,11 @@ class SharedMQTTPool(ClientListener):
         admit(client, self.endpoint)
         return self.endpoint.host, self.endpoint.port
 
-    def connecting(self, client: mqtt.Client, host: str, port: int) -> None:  # noqa: ARG002
+    def connecting(self, client: mqtt.Client, host: str, port: int) -> None:
         """Watch the broker before anybody publishes there, also after a restart."""
+        with self._lock:
+            if client not in self._loans:
+                self._outsiders.add(client)
         if self._observer is not None and (host, port) == (self.endpoint.host, self.endpoint.port):
             with contextlib.suppress(MQTTConnectionError):  # as the client will see
                 self._observer.await_connection()
@@ -334,8 +337,6 @@ class SharedMQTTPool(ClientListener):
             self.other_brokers.add(peer[:2])
         loan = self._loans.get(client)
         if loan is None:
-            with self._lock:
-                self._outsiders.add(client)
             return
         if paho.leaves_a_session(client):
             loan.sessions.add(paho.session_of(client))
