@@ -139,6 +139,11 @@ class TestLife:
         with pytest.raises(BrokerError, match="call start"):
             getattr(TestMQTTBroker(), verb)()
 
+    def test_starts_while_sleep_is_no_function(self, monkeypatch):
+        monkeypatch.setattr("time.sleep", None)
+        with TestMQTTBroker() as broker:
+            assert broker.answers()
+
     def test_many_at_once_get_a_port_each(self):
         brokers = [TestMQTTBroker() for _ in range(20)]
         try:
