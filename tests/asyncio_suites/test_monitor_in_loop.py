@@ -108,7 +108,7 @@ def test_the_missing_await_is_named_at_once(mqtt_monitor, misuse):
         in_loop(test())
 
 
-def test_a_wait_that_nobody_awaits_is_named_by_its_line(shared_mqtt_pool):
+def test_a_wait_that_is_not_awaited_is_named_by_its_line(shared_mqtt_pool):
     monitor = MQTTMonitor(shared_mqtt_pool)
 
     async def test():
@@ -120,7 +120,7 @@ def test_a_wait_that_nobody_awaits_is_named_by_its_line(shared_mqtt_pool):
 
 
 @pytest.mark.usefixtures("few_plugins")
-def test_the_test_with_a_wait_that_nobody_awaits_does_not_pass(pytester):
+def test_the_test_with_a_wait_that_is_not_awaited_does_not_pass(pytester):
     tests = "async def test_it(mqtt_monitor):\n    mqtt_monitor.wait_for('t')\n"
     result = WAYS["anyio"].run(pytester, tests)
     result.assert_outcomes(passed=1, errors=1)

@@ -72,4 +72,5 @@ REPLACED = (
 )
 """What is replaced, by dotted names. Besides, on objects that a run leaves: ``join`` and
 ``_invoke_excepthook`` of threads that go on at its end, and a filter on log handlers that write to
-pytest's closed streams; and environment variables such as ``MQTT_PORT``, while a service lives."""
+pytest's closed streams; and while a service lives, environment variables such as ``MQTT_PORT``, and
+on its class the coroutines that ``hold`` names."""

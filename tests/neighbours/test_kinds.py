@@ -4,6 +4,7 @@ from textwrap import indent
 
 import pytest
 from helpers.drop_in import ALL_MODULES, Repository
+from helpers.neighbours import SECOND_TRY
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
@@ -45,20 +46,7 @@ def test_a_plugin_that_tries_a_test_again_inside_of_its_report(repository):
                 report.outcome = "passed"
         """,
     )
-    repository.write(
-        "tests/test_it.py",
-        """
-        tries = []
-
-        def test_twice(mqtt_client, mqtt_monitor, test_mqtt_broker):
-            tries.append(1)
-            if len(tries) == 1:
-                test_mqtt_broker.kill()
-                raise AssertionError
-            mqtt_client.publish("status", "on")
-            mqtt_monitor.wait_for("status")
-        """,
-    )
+    repository.write("tests/test_it.py", SECOND_TRY.format(marker=""))
     repository.run("-p", "retry").assert_outcomes(passed=1)
 
 

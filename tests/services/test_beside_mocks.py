@@ -2,27 +2,11 @@
 
 import pytest
 from helpers.drop_in import Repository
+from helpers.echo import ECHO
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
 MODULES = ["mqtt_test_broker", "shared_mqtt_pool", "concurrent_futures_fix"]
-
-ECHO = """
-    import paho.mqtt.client as mqtt
-
-    class Echo:
-        def __init__(self):
-            version = getattr(mqtt, "CallbackAPIVersion", None)
-            self.client = mqtt.Client(*([version.VERSION2] if version else []))
-            self.client.on_connect = lambda client, *_: client.subscribe("cmd")
-            self.client.on_message = lambda client, _, m: client.publish("state", m.payload)
-            self.client.connect("localhost", 1883)
-            self.client.loop_start()
-
-        def stop(self):
-            self.client.disconnect()
-            self.client.loop_stop()
-"""
 
 CONFTEST = """
     import pytest

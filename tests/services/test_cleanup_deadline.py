@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from helpers.drop_in import ALL_MODULES, Repository
+from helpers.echo import ECHO
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
@@ -126,23 +127,6 @@ def test_an_error_of_a_cleanup_is_an_error_of_the_test(pytester):
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*ValueError: as it is"])
 
-
-ECHO = """
-    import paho.mqtt.client as mqtt
-    from service import new_client
-
-    class Echo:
-        def __init__(self):
-            self.client = new_client("echo")
-            self.client.on_connect = lambda c, *a: c.subscribe("cmd")
-            self.client.on_message = lambda c, u, m: c.publish("state", m.payload)
-            self.client.connect("localhost", 1883)
-            self.client.loop_start()
-
-        def stop(self):
-            self.client.disconnect()
-            self.client.loop_stop()
-"""
 
 ECHO_WIRING = """
     from optimized_service_fixture import service_fixture

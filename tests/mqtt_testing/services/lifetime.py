@@ -216,9 +216,8 @@ class ServiceUnderTest:
             with short_sleeps(SHORT_SLEEP), self._alarm.set(*steps):
                 finished(getattr(self.service, cleanup)())
             forget_interruption(cleaning)  # which may have come as it ended
-        except (
-            BaseException
-        ) as error:  # it may come of what it waited for: SystemExit, cancellation
+        except BaseException as error:
+            # What it waited for was interrupted: SystemExit or a cancellation may come of that.
             is_ctrl_c = isinstance(error, KeyboardInterrupt) and not is_our_interrupt
             if is_ctrl_c or not is_overdue:
                 raise
