@@ -14,7 +14,6 @@ BOUNDED = {
     ("clients/monitor.py", "_await"): "the same",
     ("clients/monitor.py", "_search"): "what it yields has a deadline, and it ends with that",
     ("wire/packets.py", "take_packets"): "each round takes bytes from a buffer",
-    ("services/in_loop.py", "_settle"): "the task whose result it asks for is done",
     ("services/tasks.py", "set_meanwhile"): "get() reads the service's flag",
 }
 

@@ -73,4 +73,5 @@ REPLACED = (
 """What is replaced, by dotted names. Besides, on objects that a run leaves: ``join`` and
 ``_invoke_excepthook`` of threads that go on at its end, and a filter on log handlers that write to
 pytest's closed streams; and while a service lives, environment variables such as ``MQTT_PORT``, and
-on its class the coroutines that ``hold`` names."""
+on its class the coroutines that ``hold`` names; and while its own cleanup runs, the handler of
+SIGURG, by which a cleanup that does not end is interrupted."""

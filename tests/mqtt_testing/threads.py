@@ -181,6 +181,24 @@ def end_pool(pool: Any, patience: float) -> None:
         threading.Thread.join(terminating, patience)
 
 
+@contextlib.contextmanager
+def own_default_executor(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Let *loop* have another default executor for the ``with`` block: what it runs may not end."""
+    from concurrent.futures import ThreadPoolExecutor  # on use
+
+    of_loop: Any = loop
+    is_known = hasattr(loop, "_default_executor")  # not that of uvloop
+    before = of_loop._default_executor if is_known else None
+    loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+    try:
+        yield
+    finally:
+        if is_known:
+            of_loop._default_executor = before
+        else:
+            loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+
+
 # Interruption
 
 
@@ -208,37 +226,64 @@ def end_threads(
     return join(alive)
 
 
-def interrupt(thread: threading.Thread, error: type[BaseException] = SystemExit) -> None:
-    """Raise *error* in *thread*, which it wakes from a wait; or stop its event loop.
+def interrupt(thread: threading.Thread) -> None:
+    """Raise an error in *thread*, which it wakes from a wait; or end its event loop.
 
-    SystemExit ends a thread in silence, and no ``except Exception`` swallows it.
+    It is one that no ``except Exception`` swallows. What an executor runs passes it on to what
+    awaits that: an event loop, which SystemExit would end.
     """
-    if thread is not threading.main_thread():
-        vars(thread)["_invoke_excepthook"] = _ignore  # what it raises now is our doing
-    loop = _event_loop_of(thread)
+    silence([thread])
+    loop = event_loop_of(thread)
     if loop is not None:
-        with contextlib.suppress(RuntimeError):  # it has closed this very moment
-            loop.call_soon_threadsafe(_cancel_and_stop, loop)
-    elif thread.ident is not None:
+        end_event_loop(loop)
+    else:
+        asyncio: Any = sys.modules.get("asyncio")
+        _raise_in(thread, asyncio.CancelledError if asyncio else SystemExit)
+
+
+def silence(threads: Iterable[threading.Thread]) -> None:
+    """Do not report what *threads* raise from now on: it is our doing."""
+    for thread in threads:
+        if thread is not threading.main_thread():
+            vars(thread)["_invoke_excepthook"] = _ignore
+
+
+@contextlib.contextmanager
+def interruptible(
+    error: type[BaseException], stands_there: Callable[[], bool]
+) -> Iterator[Callable[[], object]]:
+    """Give what raises *error* in this thread, from another one, if it *stands_there* then.
+
+    In the main thread by a signal that is ignored otherwise, which reaches system calls and locks.
+    """
+    thread, before = threading.current_thread(), signal.getsignal(_SIGNAL)
+    if thread is not threading.main_thread() or before is None:
+        try:
+            yield lambda: _raise_in(thread, error) if stands_there() else None
+        finally:
+            _set_async_error(thread.ident or 0, None)  # which may have come as it left
+        return
+
+    def raise_there(signum: int, frame: FrameType | None) -> None:
+        if stands_there():
+            raise error
+        if callable(before):
+            before(signum, frame)
+
+    signal.signal(_SIGNAL, raise_there)
+    try:
+        yield lambda: signal.pthread_kill(thread.ident or 0, _SIGNAL)
+    finally:
+        signal.signal(_SIGNAL, before)
+
+
+_SIGNAL = signal.SIGURG
+
+
+def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    if thread.ident is not None:
         _set_async_error(thread.ident, error)
         _wake_from_wait(thread)
-
-
-def forget_interruption(thread: threading.Thread) -> None:
-    """Take back an error that *thread* has not raised yet."""
-    _set_async_error(thread.ident or 0, None)
-
-
-def interrupt_system_call() -> bool:
-    """Raise KeyboardInterrupt in the main thread, blocked though it be in a lock or a socket.
-
-    Return whether it will be raised: not if the signal is ignored, or handled by another.
-    """
-    ident = threading.main_thread().ident
-    if ident is None or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        return False
-    signal.pthread_kill(ident, signal.SIGINT)
-    return True
 
 
 def _set_async_error(ident: int, error: type[BaseException] | None) -> None:
@@ -280,7 +325,8 @@ def _frames_of(thread: threading.Thread) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
+def event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
+    """Return the event loop that *thread* runs; None if it runs none."""
     asyncio: Any = sys.modules.get("asyncio")
     for frame in _frames_of(thread) if asyncio else ():
         if frame.f_code.co_name == "run_forever":
@@ -288,6 +334,12 @@ def _event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None
             if isinstance(candidate, asyncio.AbstractEventLoop):
                 return candidate  # type: ignore[no-any-return]
     return None
+
+
+def end_event_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """End the tasks of a loop that another thread runs, and stop it."""
+    with contextlib.suppress(RuntimeError):  # it has closed this very moment
+        loop.call_soon_threadsafe(_cancel_and_stop, loop)
 
 
 def _cancel_and_stop(loop: asyncio.AbstractEventLoop) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from textwrap import dedent
 
 import pytest
 from helpers.drop_in import ALL_MODULES, Repository
@@ -18,8 +19,6 @@ SERVICE = """
             self.executor = ThreadPoolExecutor(1)
             self.lock = threading.Lock()
             self.lock.acquire()
-
-        def work(self):
             self.executor.submit(time.sleep, 60)
 
         def receive(self):
@@ -27,94 +26,109 @@ SERVICE = """
             with one, other:
                 one.recv(1)
 
+        def wait_three_times(self):
+            for _ in range(3):
+                try:
+                    threading.Event().wait()
+                except BaseException:
+                    pass
+
         def join(self, other):
             other.start()
             other.join()
+"""
 
+STOP = """
+    class Slow{number}(Slow):
         {how} stop(self):
             {stop}
+
+        async def of_a_loop(self):
+            pass
 """
 
 WIRING = """
+    import slow
     from optimized_service_fixture import service_fixture
-    from slow import Slow
-
-    slow = service_fixture(Slow, cleanup_timeout=0.5)
 """
 
-TESTS = """
-    def test_one(slow):
-        slow.work()
+TESTS = {
+    "in a loop of its own": "def test_{number}(slow_{number}): pass",
+    "in the loop of the test": """
+        @__import__("pytest").mark.asyncio
+        async def test_{number}(slow_{number}): pass
+    """,
+}
 
-    def test_two():
-        pass
-"""
 
-
-def run_with(pytester, stop, how="def"):
+def run_with(pytester, *stops, how="def", where="in a loop of its own"):
+    """Run a test for each of *stops*, the cleanup of a service, and one more."""
     repository = Repository(pytester, ALL_MODULES)
-    repository.write("slow.py", SERVICE.format(stop=stop, how=how))
-    repository.write("tests/conftest.py", WIRING)
-    repository.write("tests/test_it.py", TESTS)
-    return repository.run("-W", "error")
+    numbered = list(enumerate(stops))
+    classes = (dedent(STOP).format(number=n, how=how, stop=stop) for n, stop in numbered)
+    repository.write("slow.py", dedent(SERVICE) + "".join(classes))
+    fixture = "slow_{0} = service_fixture(slow.Slow{0}, cleanup_timeout=0.4)\n"
+    fixtures = (fixture.format(number) for number, _ in numbered)
+    repository.write("tests/conftest.py", dedent(WIRING) + "".join(fixtures))
+    tests = (dedent(TESTS[where]).format(number=number) + "\n" for number, _ in numbered)
+    repository.write("tests/test_it.py", "".join(tests) + "def test_last(): pass")
+    scope = "asyncio_default_fixture_loop_scope=function"
+    return repository.run("-W", "error", "-p", "asyncio", "-o", scope)
 
 
-def assert_named(result):
-    result.assert_outcomes(passed=2)
+def assert_all_named(result, stops):
+    """Check that each of *stops* is named, and where it stood, and that nothing else is said."""
+    result.assert_outcomes(passed=len(stops) + 1)
     assert result.ret == 0
     assert result.stderr.str() == ""
-    result.stdout.fnmatch_lines(
-        ["*left behind by services*", "*::test_one: stop() did not end within 0.5 s*"]
-    )
+    for number, stop in enumerate(stops):
+        named = f"*::test_{number}: stop() did not end within 0.4 s*"
+        result.stdout.fnmatch_lines(["*left behind by services*", named]), stop
+    stacks, places = (result.stdout.str().count(place) for place in (" in stop\n", ".stop, which"))
+    assert (stacks, places) == (len(set(stops) - set(AWAITING)), len(set(stops) & set(AWAITING)))
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [
-        "self.executor.shutdown(wait=True)",
-        "threading.Event().wait()",
-        "while True: time.sleep(1)",
-        "[time.sleep(1) for _ in iter(int, 1)]",
-        "self.lock.acquire()",
-        "queue.SimpleQueue().get()",
-        "queue.Queue().get()",
-        "self.receive()",
-        "subprocess.Popen(['sleep', '600']).wait()",
-        "subprocess.run(['sleep', '600'], stdout=subprocess.PIPE)",
-        "self.join(multiprocessing.get_context('fork').Process(target=threading.Event().wait))",
-        "self.join(threading.Thread(target=threading.Event().wait))",
-        "self.join(threading.Thread(target=self.lock.acquire, daemon=True))",
-        "self.executor.submit(threading.Event().wait).result()",
-        "subprocess.run(['sleep', '600'], check=True)",
-    ],
-    ids=str,
+BLOCKING = (
+    "self.executor.shutdown(wait=True)",
+    "threading.Event().wait()",
+    "while True: time.sleep(0.1)",
+    "[time.sleep(1) for _ in iter(int, 1)]",
+    "self.lock.acquire()",
+    "self.wait_three_times()",
+    "queue.SimpleQueue().get()",
+    "queue.Queue().get()",
+    "self.receive()",
+    "subprocess.Popen(['sleep', '600']).wait()",
+    "subprocess.run(['sleep', '600'], stdout=subprocess.PIPE)",
+    "self.join(multiprocessing.get_context('fork').Process(target=threading.Event().wait))",
+    "self.join(threading.Thread(target=threading.Event().wait))",
+    "self.join(threading.Thread(target=self.lock.acquire, daemon=True))",
+    "self.executor.submit(threading.Event().wait).result()",
+    "subprocess.run(['sleep', '600'], check=True)",
 )
-def test_a_cleanup_that_does_not_end_is_interrupted_and_named(pytester, stop):
-    result = run_with(pytester, stop)
-    assert_named(result)
-    result.stdout.fnmatch_lines(["*in stop*"])
+
+AWAITING = (
+    "await asyncio.Event().wait()",
+    "await asyncio.sleep(60)",
+    "await asyncio.gather(asyncio.sleep(60), asyncio.Event().wait())",
+    "await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)",
+    "await asyncio.get_running_loop().run_in_executor(self.executor, threading.Event().wait)",
+)
 
 
-def test_a_cleanup_that_ends_in_time_is_not_named(pytester):
-    result = run_with(pytester, "time.sleep(0.1)")
+@pytest.mark.parametrize("where", TESTS)
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_a_cleanup_that_does_not_end_is_interrupted_and_named(pytester, how, where):
+    stops = BLOCKING + AWAITING * (how == "async def")
+    assert_all_named(run_with(pytester, *stops, how=how, where=where), stops)
+
+
+@pytest.mark.parametrize("where", TESTS)
+@pytest.mark.parametrize("how", ["def", "async def"])
+def test_a_cleanup_that_ends_in_time_is_not_named(pytester, how, where):
+    result = run_with(pytester, "time.sleep(0.1)", how=how, where=where)
     result.assert_outcomes(passed=2)
     result.stdout.no_fnmatch_line("*left behind*")
-
-
-@pytest.mark.parametrize(
-    "stop",
-    [
-        "await asyncio.Event().wait()",
-        "await asyncio.sleep(60)",
-        "self.lock.acquire()",
-        "self.join(threading.Thread(target=threading.Event().wait))",
-        "while True: time.sleep(0.1)",
-        "await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)",
-    ],
-    ids=str,
-)
-def test_an_async_cleanup_that_does_not_end_is_interrupted_and_named(pytester, stop):
-    assert_named(run_with(pytester, stop, how="async def"))
 
 
 def test_ctrl_c_in_a_cleanup_ends_the_run(pytester):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import inspect
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from ..clients import limits
 from ..clients import paho_internals as paho
 from ..clients.event_loop import settled
-from ..clients.lingering import is_runner, lingering_tasks, place_of
+from ..clients.lingering import is_runner, lingering_tasks
 from ..clients.pool import Lending, SharedMQTTPool
 from ..originals import time
-from ..threads import GRACE
-from .fixture import ServiceFixtureError, Usual, as_tuple
+from ..threads import GRACE, own_default_executor
+from .cleanup import Cleanup
+from .fixture import ServiceFixtureError
 from .leftovers import interrupt_callbacks
 from .lifetime import ServiceUnderTest
+from .tasks import raise_error_of
 
 if TYPE_CHECKING:
     import asyncio
@@ -41,10 +42,11 @@ class ServiceInLoop(ServiceUnderTest):
         """Build and run the service here, and end it with the ``async with`` block."""
         import asyncio
 
-        # The executor of the loop is there before the service, whose executors are shut down.
-        await asyncio.get_running_loop().run_in_executor(None, int)
-        of_others = asyncio.all_tasks()
-        with self._surroundings(pool) as (leftovers, lending, background):
+        loop, of_others = asyncio.get_running_loop(), asyncio.all_tasks()
+        with (
+            self._surroundings(pool) as (leftovers, lending, background),
+            own_default_executor(loop),
+        ):
             try:
                 with background.held_by(leftovers.watch):
                     self.service = await _finished(self._build(**arguments))
@@ -55,9 +57,8 @@ class ServiceInLoop(ServiceUnderTest):
                 yield self.service
             finally:
                 if self.service is not None:
-                    await self._end(
-                        of_others, functools.partial(self._clean_up, background, leftovers)
-                    )
+                    with self._own_cleanup(background, leftovers) as cleanup:
+                        await self._end(of_others, cleanup)
                 background.stop()
                 interrupt_callbacks(lending)
 
@@ -79,8 +80,8 @@ class ServiceInLoop(ServiceUnderTest):
         before: tuple[Any, ...] = ()
         while quiet < QUIET_ROUNDS and time.monotonic() < deadline:
             await settled(lambda: pool.await_connections(lending))
+            raise_error_of(self._task)
             if self._task is not None and self._task.done():
-                self._task.result()
                 raise ServiceFixtureError(f"{self._handling.run}() has returned: name it start")
             now = tuple((paho.is_connected(c), paho.last_packet_id(c)) for c in lending.clients)
             rounds += 1
@@ -91,43 +92,26 @@ class ServiceInLoop(ServiceUnderTest):
             before = now
         self._note_connections(lending)
 
-    async def _end(self, of_others: set[asyncio.Task[Any]], clean_up: Any) -> None:
+    async def _end(self, of_others: set[asyncio.Task[Any]], cleanup: Cleanup | None) -> None:
         """Let the service end itself, and then its tasks."""
+        try:
+            if cleanup is not None:
+                await cleanup.run_in_loop()
+        finally:
+            if not self._leaks_on_purpose:
+                await self._end_tasks(of_others)
+
+    async def _end_tasks(self, of_others: set[asyncio.Task[Any]]) -> None:
         import asyncio
 
-        cleanup = self._method("cleanup", Usual(*as_tuple(self._handling.cleanup)))
-        failure = None
-        if cleanup and inspect.iscoroutinefunction(inspect.unwrap(getattr(self.service, cleanup))):
-            if not self._cleaned_up:
-                failure = await self._await_cleanup(cleanup)
-        else:
-            clean_up()
-        if self._leaks_on_purpose:
-            return
         left = asyncio.all_tasks() - of_others - {asyncio.current_task()}
         left = {task for task in left if not is_runner(task)}
         if left and self._cleaned_up:  # they may be about to end
             _, left = await asyncio.wait(left, timeout=GRACE)
         if self._task is not None:
             await lingering_tasks.ended(left & {self._task}, is_expected=True)
-            if not self._task.cancelled():
-                failure = failure or self._task.exception()
         await lingering_tasks.ended({task for task in left if not task.done()})
-        if failure is not None:
-            raise failure
-
-    async def _await_cleanup(self, name: str) -> BaseException | None:
-        import asyncio
-
-        task = asyncio.ensure_future(getattr(self.service, name)())
-        await asyncio.wait({task}, timeout=self._handling.cleanup_timeout)
-        if not task.done():
-            self.leaks.append(
-                f"{name}() did not end within {self._handling.cleanup_timeout:g} s, and was "
-                f"cancelled: {place_of(task)}"
-            )
-            await lingering_tasks.ended([task], is_expected=True)
-        return None if task.cancelled() or not task.done() else task.exception()
+        raise_error_of(self._task)
 
 
 async def _finished(result: Any) -> Any:

@@ -11,7 +11,7 @@ from ..clients.paho_internals import leaves_callback
 from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import ConcurrentFuturesFix, futures_fix, let_go, stack_of
 from ..originals import threading
-from ..threads import GRACE, ThreadWatch, end_pool, end_threads, process_pools
+from ..threads import GRACE, ThreadWatch, end_pool, end_threads, process_pools, silence
 from .programs import Programs
 
 ROUNDS = 5
@@ -52,6 +52,7 @@ class Leftovers:
         self.named += self._fix.stuck
 
     def _end(self) -> None:
+        silence(self._threads())  # of which one may wait for what is ended before it
         self._programs.end()  # before threads that wait for one
         for pool in process_pools():
             if pool not in self._pools_before:
@@ -70,6 +71,7 @@ class Leftovers:
     def interrupt(self) -> None:
         """Interrupt all that the service's own cleanup may wait for."""
         if self._ends:
+            silence(self._threads())
             self._programs.end()
             threads = {*self._fix.shut_down(), *self._threads()}
             end_threads(threads, at_once=True, wake=self._kill_processes)

@@ -13,18 +13,11 @@ import pytest
 from ..clients.paho_internals import is_connected
 from ..clients.plugin import PREFIX_VARIABLES
 from ..clients.pool import Lending, SharedMQTTPool
-from ..executors import stack_of
-from ..originals import os, threading
-from ..threads import (
-    GRACE,
-    forget_interruption,
-    interrupt,
-    interrupt_system_call,
-    short_sleeps,
-)
+from ..originals import os
 from ..wire.endpoint import MQTTEndpoint
 from .alarm import Alarm
 from .background import BackgroundTasks
+from .cleanup import Cleanup
 from .coroutines import Gate, class_built_by, hold_coroutines
 from .fixture import Handling, Names, ServiceFixtureError, Usual, as_tuple
 from .leftovers import Leftovers, interrupt_callbacks
@@ -33,16 +26,6 @@ from .tasks import RunningFlag, awaited, finished
 HOST_VARIABLES = ("MQTT_BROKER", "MQTT_HOST", "MQTT_BROKER_HOST", "MQTT_SERVER")
 
 PORT_VARIABLES = ("MQTT_PORT", "MQTT_BROKER_PORT")
-
-CLEANUP_PATIENCE = 0.2
-"""Seconds after which a cleanup is taken to wait for a thread of the service that is held."""
-
-SHORT_SLEEP = 0.001
-"""Seconds that a sleep of the service takes while it is cleaned up."""
-
-
-class _CleanupInterrupted(BaseException):
-    """Raised in a cleanup that does not end, of which no ``except Exception`` gets hold."""
 
 
 class ServiceUnderTest:
@@ -179,48 +162,26 @@ class ServiceUnderTest:
         return noting
 
     def _clean_up(self, background: BackgroundTasks, leftovers: Leftovers) -> None:
-        """Let the service end itself, unless the test did, without its pauses for others.
+        """Let the service end itself, unless the test did."""
+        with self._own_cleanup(background, leftovers) as cleanup:
+            if cleanup is not None:
+                cleanup.run()
 
-        It has a deadline: then what it waits for is interrupted, and in the end the cleanup itself.
-        """
-        cleanup = self._method("cleanup", Usual(*as_tuple(self._handling.cleanup)))
-        if not cleanup or self._cleaned_up:
+    @contextlib.contextmanager
+    def _own_cleanup(
+        self, background: BackgroundTasks, leftovers: Leftovers
+    ) -> Iterator[Cleanup | None]:
+        """Give the service's own cleanup, unless it has none or the test called it."""
+        name = self._method("cleanup", Usual(*as_tuple(self._handling.cleanup)))
+        if not name or self._cleaned_up:
+            yield None
             return
-        timeout = self._handling.cleanup_timeout
-        cleaning = threading.current_thread()
-        is_overdue = is_our_interrupt = False
-
-        def interrupt_what_it_waits_for() -> None:
-            nonlocal is_overdue
-            is_overdue = True
-            self.leaks.append(
-                f"{cleanup}() did not end within {timeout:g} s, and what it waits for "
-                f"was interrupted. It stood in:\n{stack_of(cleaning)}"
-            )
-            leftovers.interrupt()
-
-        def interrupt_where_it_is_blocked() -> None:
-            nonlocal is_our_interrupt
-            if cleaning is threading.main_thread():
-                forget_interruption(cleaning)  # which has not reached it
-                is_our_interrupt = interrupt_system_call()
-
-        steps = (
-            (CLEANUP_PATIENCE, background.start_for_cleanup),
-            (timeout - CLEANUP_PATIENCE, interrupt_what_it_waits_for),
-            (GRACE, lambda: interrupt(cleaning, _CleanupInterrupted)),
-            (GRACE, interrupt_where_it_is_blocked),
-        )
-        background.let_cleanup_join()
+        call, timeout = getattr(self.service, name), self._handling.cleanup_timeout
+        cleanup = Cleanup(call, timeout, self._alarm, background, leftovers)
         try:
-            with short_sleeps(SHORT_SLEEP), self._alarm.set(*steps):
-                finished(getattr(self.service, cleanup)())
-            forget_interruption(cleaning)  # which may have come as it ended
-        except BaseException as error:
-            # What it waited for was interrupted: SystemExit or a cancellation may come of that.
-            is_ctrl_c = isinstance(error, KeyboardInterrupt) and not is_our_interrupt
-            if is_ctrl_c or not is_overdue:
-                raise
+            yield cleanup
+        finally:
+            self.leaks += [f"{name}() {overdue}" for overdue in cleanup.overdue]
 
 
 @contextlib.contextmanager

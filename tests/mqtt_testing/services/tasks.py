@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..originals import threading
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class RunningFlag:
@@ -80,3 +83,10 @@ async def awaited(result: Any, flag: RunningFlag) -> Any:
     """Await *result* while the service thinks that it runs."""
     with flag.set_meanwhile():
         return await result
+
+
+def raise_error_of(task: asyncio.Task[Any] | None) -> None:
+    """Raise what *task* has ended with, if it has and that is an error."""
+    error = task.exception() if task and task.done() and not task.cancelled() else None
+    if error is not None:
+        raise error

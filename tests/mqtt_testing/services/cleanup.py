@@ -1,0 +1,142 @@
+"""A service's own cleanup, which has a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ..clients.lingering import lingering_tasks, place_of
+from ..executors import stack_of
+from ..originals import threading
+from ..threads import GRACE, end_event_loop, event_loop_of, interruptible, short_sleeps
+from .alarm import Alarm
+from .background import BackgroundTasks
+from .leftovers import Leftovers
+from .tasks import finished, raise_error_of
+
+if TYPE_CHECKING:
+    import asyncio
+
+PATIENCE = 0.2
+"""Seconds after which a cleanup is taken to wait for a thread of the service that is held."""
+
+ATTEMPTS = 20
+"""Times that a cleanup is interrupted: it may catch that, and wait again."""
+
+SHORT_SLEEP = 0.001
+"""Seconds that a sleep of the service takes while it is cleaned up."""
+
+_NO_CONSEQUENCES = (KeyboardInterrupt, *(o.Exception for o in (pytest.exit, pytest.fail)))
+
+
+class _Interrupted(BaseException):
+    """Raised in a cleanup that does not end, of which no ``except Exception`` gets hold."""
+
+
+class Cleanup:
+    """A service ends itself, without its pauses for others, and within a time.
+
+    Then what it waits for is interrupted, and in the end the cleanup itself.
+
+    Args:
+        call: the method of the service.
+        timeout: seconds.
+    """
+
+    def __init__(
+        self,
+        call: Callable[[], Any],
+        timeout: float,
+        alarm: Alarm,
+        background: BackgroundTasks,
+        leftovers: Leftovers,
+    ) -> None:
+        self.overdue: list[str] = []
+        """Where it stood when its time was over, with its stack."""
+        self._call = call
+        self._timeout = timeout
+        self._alarm = alarm
+        self._background = background
+        self._leftovers = leftovers
+        self._thread = threading.current_thread()
+        self._loop_around = event_loop_of(self._thread)
+        self._task: asyncio.Task[Any] | None = None
+        self._is_called = False
+
+    def run(self) -> None:
+        """Call it; if it is an ``async def``, in a loop of its own."""
+        with self._deadline():
+            result = self._called()
+            if inspect.isawaitable(result):
+                finished(self._awaited(result))
+
+    async def run_in_loop(self) -> None:
+        """Call it, and await it here if it is an ``async def``."""
+        with self._deadline():
+            result = self._called()
+            if inspect.isawaitable(result):
+                await self._awaited(result)
+
+    def _called(self) -> Any:
+        self._is_called = True
+        try:
+            return self._call()
+        finally:
+            self._is_called = False
+
+    async def _awaited(self, result: Awaitable[Any]) -> None:
+        import asyncio
+
+        self._task = asyncio.ensure_future(result)
+        await asyncio.wait({self._task}, timeout=self._timeout + GRACE)
+        if not self._task.done():
+            await lingering_tasks.ended([self._task], is_expected=True)
+        raise_error_of(self._task)
+
+    @contextlib.contextmanager
+    def _deadline(self) -> Iterator[None]:
+        self._background.let_cleanup_join()
+        with self._consequences_ignored(), interruptible(_Interrupted, self._stands_in_it) as stop:
+            steps = (
+                (PATIENCE, self._background.start_for_cleanup),
+                (self._timeout - PATIENCE, self._interrupt_what_it_waits_for),
+                (GRACE, self._end_loop_within),
+                *((GRACE, stop),) * ATTEMPTS,
+            )
+            with short_sleeps(SHORT_SLEEP), self._alarm.set(*steps):
+                yield
+
+    @contextlib.contextmanager
+    def _consequences_ignored(self) -> Iterator[None]:
+        """Ignore what comes of an interruption: a cancellation, a SystemExit, a program's end."""
+        try:
+            yield
+        except BaseException as error:
+            if not self.overdue or isinstance(error, _NO_CONSEQUENCES):
+                raise
+
+    def _stands_in_it(self) -> bool:
+        """Return whether the thread runs the cleanup now, and not an event loop around it."""
+        if self._task is None:
+            return self._is_called
+        import asyncio
+
+        return asyncio.current_task(self._task.get_loop()) is self._task
+
+    def _interrupt_what_it_waits_for(self) -> None:
+        is_suspended = self._task is not None and not self._stands_in_it()
+        where = f" {place_of(self._task)}" if is_suspended else f"\n{stack_of(self._thread)}"
+        self.overdue.append(
+            f"did not end within {self._timeout:g} s, and what it waits for "
+            f"was interrupted. It stood in:{where}"
+        )
+        self._leftovers.interrupt()
+
+    def _end_loop_within(self) -> None:
+        loop = event_loop_of(self._thread)
+        if self._task is None and loop is not None and loop is not self._loop_around:
+            end_event_loop(loop)
