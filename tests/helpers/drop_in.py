@@ -103,8 +103,8 @@ class Repository:
         (self._pytester.path / path).write_text(dedent(text))
         return self
 
-    def run(self, *arguments: str) -> pytest.RunResult:
-        """Run ``python -m pytest`` in the repository."""
+    def run(self, *arguments: str, timeout: float = 60) -> pytest.RunResult:
+        """Run ``python -m pytest`` in the repository, for *timeout* seconds at most."""
         return self._pytester.run(
             self._pytester._getpytestargs()[0],
             "-m",
@@ -112,7 +112,7 @@ class Repository:
             "-p",
             "no:cacheprovider",
             *arguments,
-            timeout=60,
+            timeout=timeout,
         )
 
 

@@ -76,19 +76,22 @@ class BackgroundTasks:
         self._running = [held.start() for held in self._held]
 
     def stop(self) -> None:
-        """End what was started; each is interrupted in its sleep or wait.
+        """End what was started, and serve the clients that it served.
 
         Raises:
             ServiceFixtureError: one would not end; says where it stands.
         """
-        threads, self._running = self._running, []
-        if not threads:
-            return
-        stuck = end_threads(threads, at_once=True, wake=self._wake_network_loops)
+        had_threads, stuck = bool(self._running), self.end()
         if stuck:
             stacks = "\n".join(f"{thread.name}:\n{stack_of(thread)}" for thread in stuck)
             raise ServiceFixtureError(f"background tasks that do not end:\n{stacks}")
-        self.serve_clients()
+        if had_threads:
+            self.serve_clients()
+
+    def end(self) -> list[threading.Thread]:
+        """Interrupt what was started in its sleep or wait; return what does not end."""
+        threads, self._running = self._running, []
+        return end_threads(threads, at_once=True, wake=self._wake_network_loops)
 
     def let_cleanup_join(self) -> None:
         """Let a cleanup that joins what runs wait but for a moment; then it is interrupted."""

@@ -59,7 +59,7 @@ class ServiceInLoop(ServiceUnderTest):
                 if self.service is not None:
                     with self._own_cleanup(background, leftovers) as cleanup:
                         await self._end(of_others, cleanup)
-                background.stop()
+                background.end()
                 interrupt_callbacks(lending)
 
     async def _start(self) -> None:

@@ -65,7 +65,7 @@ class ServiceUnderTest:
                     finished(getattr(self.service, self._method("start", self._handling.start))())
             with contextlib.ExitStack() as life:
                 life.callback(interrupt_callbacks, lending)
-                life.callback(background.stop)
+                life.callback(background.end)
                 life.callback(self._clean_up, background, leftovers)
                 self._equip(background, lending)
                 background.serve_clients()
