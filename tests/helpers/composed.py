@@ -264,8 +264,8 @@ PIECES = (
     "pool_of_multiprocessing process program client_with_a_thread client_without_a_loop finalizer"
 ).split()
 
-OUT_OF_REACH = {"thread_in_c", "daemon_in_c", "thread_that_works"}
-"""What a thread does that an interruption does not reach, or not for sure in time."""
+OUT_OF_REACH = {"thread_in_c", "daemon_in_c", "thread_that_works", "thread_behind_a_program"}
+"""Threads that an interruption alone does not reach, or not for sure in time."""
 
 STEPS = (
     "tell join join_briefly cancel_timers shut_down shut_down_without_waiting stop_clients "

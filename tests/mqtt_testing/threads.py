@@ -299,7 +299,7 @@ def _ignore(*_args: object) -> None:
 
 def _wake_from_wait(thread: threading.Thread) -> None:
     """Wake one thread from its wait: others would believe that what they wait for has come."""
-    for frame in _frames_of(thread):
+    for frame in frames_of(thread):
         if frame.f_code is _WAIT:
             condition, waiter = frame.f_locals["self"], frame.f_locals.get("waiter")
             if waiter is not None and condition.acquire(timeout=GRACE):
@@ -317,7 +317,7 @@ _wait: Any = threading.Condition().wait
 _WAIT = getattr(_wait, "__wrapped__", _wait).__code__
 
 
-def _frames_of(thread: threading.Thread) -> Iterator[FrameType]:
+def frames_of(thread: threading.Thread) -> Iterator[FrameType]:
     """Give the frames in which a thread stands, the innermost first; none where it has ended."""
     frame = sys._current_frames().get(thread.ident or 0)
     while frame is not None:
@@ -328,7 +328,7 @@ def _frames_of(thread: threading.Thread) -> Iterator[FrameType]:
 def event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
     """Return the event loop that *thread* runs; None if it runs none."""
     asyncio: Any = sys.modules.get("asyncio")
-    for frame in _frames_of(thread) if asyncio else ():
+    for frame in frames_of(thread) if asyncio else ():
         if frame.f_code.co_name == "run_forever":
             candidate: Any = frame.f_locals.get("self")
             if isinstance(candidate, asyncio.AbstractEventLoop):

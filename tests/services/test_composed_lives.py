@@ -9,7 +9,7 @@ import pytest
 from helpers.composed import ACTIONS, FAIL, KINDS, OUT_OF_REACH, PIECES, STEPS
 from helpers.drop_in import ALL_MODULES, TESTS, Repository
 from helpers.processes import processes_with
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note, seed, settings
 from hypothesis import strategies as st
 
 pytestmark = [pytest.mark.usefixtures("few_plugins"), pytest.mark.slow]
@@ -19,6 +19,8 @@ SUITES = int(os.environ.get("MQTT_COMPOSED_SUITES", "4"))
 
 SERVICES = 12
 """In each run."""
+
+SEED = int(os.environ.get("MQTT_COMPOSED_SEED", "0"))
 
 TEAR_DOWN = 6.0
 """Seconds: the cleanup's deadline, what is interrupted after it, and a busy machine."""
@@ -98,10 +100,10 @@ def slow_teardowns(path):
             yield line
 
 
+@seed(SEED)
 @settings(
     max_examples=SUITES,
     deadline=None,
-    derandomize=True,
     database=None,
     phases=[Phase.generate],  # a suite takes too long to shrink
     suppress_health_check=list(HealthCheck),

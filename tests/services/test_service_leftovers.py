@@ -1,8 +1,12 @@
 """What a service leaves running ends with its test, or is named."""
 
+import signal
+import subprocess
+
 import pytest
 from helpers.drop_in import assert_nothing_left
 from helpers.thermostat import SLOW, THERMOSTAT, WIRING
+from mqtt_testing.services.programs import Programs
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
@@ -327,3 +331,20 @@ class TestLeftovers:
         result.stdout.fnmatch_lines(["*::test_two: blocked_0 runs on after *", "*in hold*"])
         for name in ("stubborn", "blocked_0"):
             assert result.stdout.str().count(f"{name} runs on") == 1
+
+
+def test_a_program_whose_start_is_interrupted():
+    class Interrupted(subprocess.Popen):
+        def _execute_child(self, *args):
+            super()._execute_child(*args)
+            begun.append(self)
+            raise SystemExit
+
+    begun = []
+    with Programs() as programs:
+        with pytest.raises(SystemExit):
+            Interrupted(["sleep", "600"])
+        with pytest.raises(FileNotFoundError):
+            subprocess.Popen(["no-such-program"])
+        programs.end()
+    assert begun[0].returncode == -signal.SIGKILL

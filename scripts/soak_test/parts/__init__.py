@@ -10,6 +10,7 @@ from .clients import clients
 from .concurrent_runs import concurrent_runs
 from .flood import flood
 from .killed_runs import killed_runs
+from .lives import lives
 from .loans import loans
 from .recoveries import recoveries
 from .starts import starts
@@ -24,4 +25,5 @@ PARTS: dict[str, Part] = {
     "clients": clients,
     "starts": starts,
     "loans": loans,
+    "lives": lives,
 }

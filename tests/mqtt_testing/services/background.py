@@ -63,7 +63,7 @@ class BackgroundTasks:
         name = _module_of(code)
         file = getattr(sys.modules.get(name), "__file__", None)
         is_of_package = name.partition(".")[0] == self._package
-        return is_of_package or not (file is None or _is_of_library(file))
+        return is_of_package or not (file is None or is_of_library(file))
 
     def start(self, flag: RunningFlag) -> None:
         """Start what was held, as the service's own constructor would have."""
@@ -122,7 +122,7 @@ def _module_of(code: Any) -> str:
 
 
 @functools.cache
-def _is_of_library(file: str) -> bool:
+def is_of_library(file: str) -> bool:
     """Return whether a file is Python's own, or of a package that is installed anywhere."""
     path = Path(file)
     if file.startswith(_STANDARD_LIBRARY) or {"site-packages", "dist-packages"} & {*path.parts}:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import traceback
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,9 +15,16 @@ import pytest
 from ..clients.lingering import lingering_tasks, place_of
 from ..executors import stack_of
 from ..originals import threading
-from ..threads import GRACE, end_event_loop, event_loop_of, interruptible, short_sleeps
+from ..threads import (
+    GRACE,
+    end_event_loop,
+    event_loop_of,
+    frames_of,
+    interruptible,
+    short_sleeps,
+)
 from .alarm import Alarm
-from .background import BackgroundTasks
+from .background import BackgroundTasks, is_of_library
 from .leftovers import Leftovers
 from .tasks import finished, raise_error_of
 
@@ -129,7 +139,7 @@ class Cleanup:
 
     def _interrupt_what_it_waits_for(self) -> None:
         is_suspended = self._task is not None and not self._stands_in_it()
-        where = f" {place_of(self._task)}" if is_suspended else f"\n{stack_of(self._thread)}"
+        where = f" {place_of(self._task)}" if is_suspended else f"\n{_inner_stack_of(self._thread)}"
         self.overdue.append(
             f"did not end within {self._timeout:g} s, and what it waits for "
             f"was interrupted. It stood in:{where}"
@@ -140,3 +150,20 @@ class Cleanup:
         loop = event_loop_of(self._thread)
         if self._task is None and loop is not None and loop is not self._loop_around:
             end_event_loop(loop)
+
+
+def _inner_stack_of(thread: threading.Thread) -> str:
+    """Return where *thread* stands, as text like a traceback's, from the service's code on."""
+    frames = list(frames_of(thread))
+    while frames and _is_around_service(frames[-1]):
+        frames.pop()
+    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames[::-1])
+    return "".join(summary.format()) or stack_of(thread)
+
+
+def _is_around_service(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    return file.startswith(("<", _KIT)) or is_of_library(file)
+
+
+_KIT = str(Path(__file__).parents[1])

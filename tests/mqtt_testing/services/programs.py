@@ -26,11 +26,11 @@ class Programs:
 
         @functools.wraps(initialise)
         def initialise_and_note(program: Any, *args: Any, **kwargs: Any) -> None:
-            initialise(program, *args, **kwargs)
             frame = inspect.currentframe()
             caller = frame.f_back.f_globals.get("__name__") if frame and frame.f_back else ""
             if f"{_OURS}." not in f".{caller}.":
-                self._started.append(program)
+                self._started.append(program)  # an interruption may keep us from returning
+            initialise(program, *args, **kwargs)
 
         # Of the class that we hold: a test may have a mock under the name.
         self._patch.setattr(subprocess.Popen, "__init__", initialise_and_note)
@@ -42,7 +42,8 @@ class Programs:
     def end(self) -> None:
         """Kill those that run on."""
         for program in self._started:
-            if program.poll() is None:
+            has_begun = hasattr(program, "pid")
+            if has_begun and program.poll() is None:
                 program.kill()
                 program.wait(_PATIENCE)
 
