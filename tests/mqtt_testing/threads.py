@@ -150,6 +150,12 @@ def short_sleeps(longest: float) -> Iterator[None]:
         del of_thread[_LONGEST_SLEEP]
 
 
+def waits(thread: threading.Thread) -> bool:
+    """Return whether *thread* sleeps, joins another, or waits for an event."""
+    innermost = next(frames_of(thread), None)
+    return innermost is not None and innermost.f_code.co_filename in (threading.__file__, __file__)
+
+
 def target_of(thread: threading.Thread) -> Any:
     """Return the function that a thread was made to run."""
     return getattr(thread, "_target", None)

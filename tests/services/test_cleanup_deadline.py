@@ -1,11 +1,12 @@
 """A service's own cleanup has a deadline, and guests in the process do not disturb."""
 
+import re
 import subprocess
 import sys
 from textwrap import dedent
 
 import pytest
-from helpers.drop_in import ALL_MODULES, Repository
+from helpers.drop_in import ALL_MODULES, Repository, assert_nothing_left
 from helpers.echo import ECHO
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
@@ -235,3 +236,47 @@ def test_an_object_that_ends_its_client_as_it_is_collected(pytester, fixture):
         "tests/conftest.py", "from shared_mqtt_pool import prompt_mqtt_clients, shared_mqtt_pool"
     )
     repository.run().assert_outcomes(passed=1)
+
+
+WAITING = {
+    "event": "self.ready.wait()",
+    "join": "self.thread.join()",
+    "queue": "self.queue.get()",
+    "polling": "while not self.ready.is_set(): time.sleep(0.01)",
+    "asked": "assert self.ready.wait(30)",
+}
+
+
+def test_a_constructor_that_waits_for_its_thread(pytester):
+    repository = Repository(pytester, ALL_MODULES)
+    service = """
+    import queue, threading, time
+
+    class Waiting:
+        def __init__(self):
+            self.ready, self.queue = threading.Event(), queue.Queue()
+            self.thread = threading.Thread(target=self.run)
+            self.thread.start()
+            self.wait()
+
+        def run(self):
+            self.queue.put("ready")
+            self.ready.set()
+    """
+    tests, fixtures = "", WIRING.replace("slow", "waiting")
+    for name, how in WAITING.items():
+        service += f"""
+    class Waiting_{name}(Waiting):
+        def wait(self):
+            {how}
+        """
+        fixtures += f"    {name} = service_fixture(waiting.Waiting_{name})\n"
+        tests += f"def test_{name}({name}): pass\ndef test_{name}_again({name}): pass\n"
+    repository.write("waiting.py", service)
+    repository.write("tests/conftest.py", fixtures)
+    repository.write("tests/test_it.py", tests)
+    result = repository.run("-W", "error", "--durations=0", "-vv")
+    assert_nothing_left(result, passed=2 * len(WAITING))
+    # What one test has shown is known to the next.
+    seconds = re.findall(r"([\d.]+)s setup .*_again", result.stdout.str())
+    assert [s for s in seconds if float(s) > 0.5] == []

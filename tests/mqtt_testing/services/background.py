@@ -13,12 +13,20 @@ from ..clients.paho_internals import runs_network_loop, wake_network_loop
 from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import stack_of
 from ..originals import threading
-from ..threads import ThreadWatch, copy_of, end_threads, target_of
+from ..threads import ThreadWatch, copy_of, end_threads, target_of, waits
+from .alarm import Alarm
 from .fixture import ServiceFixtureError
 from .tasks import RunningFlag
 
+LOOKS = (0.5, 0.5)
+"""Seconds after which a constructor is looked at; if it waits each time, it is for what is held."""
+
 JOIN_PATIENCE = 0.02
 """Seconds that a thread gets to end by itself when the service's cleanup waits for that."""
+
+
+_waiting_for_threads: list[Any] = []
+"""What builds a service, and waits for a thread of it meanwhile, as an earlier test has shown."""
 
 
 class BackgroundTasks:
@@ -28,30 +36,47 @@ class BackgroundTasks:
     """
 
     def __init__(self, build: Any, pool: SharedMQTTPool, lending: Lending) -> None:
+        self._build = build
         self._package = _module_of(build).partition(".")[0]
         self._pool = pool
         self._lending = lending
         self._held: list[_HeldThread] = []
         self._running: list[threading.Thread] = []
         self._has_threads = False
+        self._alarm = Alarm()
 
     @contextlib.contextmanager
     def held_by(self, watch: ThreadWatch) -> Iterator[None]:
-        """Hold the service's threads that are started inside the ``with`` block."""
+        """Hold the service's threads that are started inside the ``with`` block.
+
+        If what builds the service waits for one of them, they are started, and not held any more.
+        """
         before, watch.hold = watch.hold, self._hold
-        try:
-            yield
-        finally:
-            watch.hold = before
+        with contextlib.ExitStack() as self._building:
+            try:
+                yield
+            finally:
+                watch.hold = before
 
     def _hold(self, thread: threading.Thread) -> bool:
         if runs_network_loop(thread):
             return False
         self._has_threads = True
-        is_held = self._is_of_the_service(thread)
+        is_held = self._build not in _waiting_for_threads and self._is_of_the_service(thread)
         if is_held:
+            if not self._held:
+                builder, waited = threading.current_thread(), list[bool]()
+                look = functools.partial(self._start_if_awaited, builder, waited)
+                steps = [(seconds, look) for seconds in LOOKS]
+                self._building.enter_context(self._alarm.set(*steps))
             self._held.append(_HeldThread(thread))
         return is_held
+
+    def _start_if_awaited(self, builder: threading.Thread, waited: list[bool]) -> None:
+        waited.append(waits(builder))
+        if waited == [True] * len(LOOKS):
+            _waiting_for_threads.append(self._build)
+            self._start_held()
 
     def _is_of_the_service(self, thread: threading.Thread) -> bool:
         """Return whether the code that *thread* runs is the service's, and no library's."""
