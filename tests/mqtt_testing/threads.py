@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 GRACE = 0.2
 """Seconds that a thread gets to end by itself before it is interrupted, and again after."""
 
+WAKE_UPS = 2
+"""The first one may be lost: to a network loop that hands a client over to the thread."""
+
 NEEDED = {
     "Thread": ("_args", "_invoke_excepthook", "_kwargs", "_started", "_target"),
     "Condition": ("_waiters",),
@@ -228,8 +231,12 @@ def end_threads(
     alive = threads if at_once else join(threads)
     for thread in alive:
         interrupt(thread)
-    wake()
-    return join(alive)
+    for _ in range(WAKE_UPS):
+        wake()
+        alive = join(alive)
+        if not alive:
+            break
+    return alive
 
 
 def interrupt(thread: threading.Thread) -> None:
