@@ -3,6 +3,7 @@
 
     scripts/verify_speedup.py                        a sample of the slow side, a minute at most
     scripts/verify_speedup.py --full                 all of it
+    scripts/verify_speedup.py --asyncio              the tests of an asyncio service
     scripts/verify_speedup.py --repo ~/thermostat    another repository, all that its pytest finds
     scripts/verify_speedup.py tests/test_a.py -- -k discovery
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.commands import CannotRunError, exit_status_of, write
-from shared.paths import ROOT, SLOW_SUITE
+from shared.paths import ASYNCIO_SUITE, ROOT, SLOW_SUITE
 from shared.progress import Progress
 from shared.tables import show
 
@@ -34,6 +34,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("tests", metavar="TESTS", nargs="*", help="what pytest is to run")
     parser.add_argument("--repo", type=Path, default=ROOT, help="the repository (default: this)")
+    parser.add_argument(
+        "--asyncio", action="store_true", help="run the suite of this repository's asyncio service"
+    )
     parser.add_argument("--full", action="store_true", help="run all tests on the slow side too")
     parser.add_argument(
         "--budget",
@@ -56,7 +59,7 @@ def suite_of(options: argparse.Namespace) -> Suite:
     """Return what to run.
 
     Raises:
-        CannotRunError: there is no such repository, or no such Python.
+        CannotRunError: there is no such repository, no such Python, or another suite was named.
     """
     repo: Path = options.repo.resolve()
     if not repo.is_dir():
@@ -64,7 +67,10 @@ def suite_of(options: argparse.Namespace) -> Suite:
     python = shutil.which(options.python)
     if python is None:
         raise CannotRunError(f"there is no Python {options.python}; name one with --python")
-    tests = options.tests or ([SLOW_SUITE] if repo == ROOT else [])
+    if options.asyncio and (options.tests or repo != ROOT):
+        raise CannotRunError("--asyncio is a suite of this repository: no TESTS, and no --repo")
+    own_suite = ASYNCIO_SUITE if options.asyncio else SLOW_SUITE
+    tests = options.tests or ([own_suite] if repo == ROOT else [])
     # Absolute, since it is started elsewhere; not resolved, or it would leave its environment.
     return Suite(repo, tests, options.pytest_args, str(Path(python).absolute()))
 

@@ -24,6 +24,9 @@ T = TypeVar("T")
 ORDERS = "VERIFY_SPEEDUP_ORDERS"
 """The environment variable that has what the probe is to do, as JSON."""
 
+PACKAGES = {"pytest": "pytest", "paho-mqtt": "paho", "aiomqtt": "aiomqtt"}
+"""Packages, and the module of each that tests have imported if they use it."""
+
 MARK = "--- verify_speedup: what follows comes after the last test ---"
 """What is written to both outputs after the last test."""
 
@@ -146,7 +149,7 @@ def spread(items: Sequence[T], count: int) -> list[T]:
 def installed_versions() -> dict[str, str]:
     """Return the versions of what this process runs tests with."""
     versions = {"python": platform.python_version()}
-    for package in ("pytest", "paho-mqtt"):
+    for package in (name for name, module in PACKAGES.items() if module in sys.modules):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
