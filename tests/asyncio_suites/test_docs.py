@@ -12,18 +12,17 @@ pytest.importorskip("aiomqtt")
 
 FENCED = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
-THERMOSTAT = """
-import aiomqtt, os
+AROUND_THE_CHARGER = """
+@pytest.fixture
+def meter():
+    from charging.garage import FakeMeter
+    return FakeMeter()
+"""
 
-class Thermostat:
-    is_on = False
-
-    async def run(self):
-        async with aiomqtt.Client(os.environ["MQTT_HOST"], int(os.environ["MQTT_PORT"])) as client:
-            await client.subscribe("device/set")
-            async for message in client.messages:
-                self.is_on = message.payload == b"on"
-                await client.publish("device/status", message.payload)
+SLOW_CHARGER = """
+@pytest.fixture
+async def charger():
+    raise AssertionError("the slow fixture was used")
 """
 
 
@@ -47,13 +46,14 @@ def test_the_page_without_a_plugin(pytester):
 
 
 def test_readme(pytester):
-    (pytester.path / "thermostat.py").write_text(THERMOSTAT)
-    [example] = [text for text in examples("README.md") if "async def" in text]
-    conftest = """
-from optimized_service_fixture import service_fixture
-from thermostat import Thermostat
-
-thermostat = service_fixture(Thermostat, run="run")
-"""
-    result = WAYS["anyio"].run(pytester, example, conftest=conftest)
+    shutil.copytree(TESTS / "helpers" / "charging", pytester.path / "charging")
+    [conftest] = [text for text in examples("README.md") if "fast_charger" in text]
+    [test] = [text for text in examples("README.md") if "async def" in text]
+    conftest += AROUND_THE_CHARGER
+    result = WAYS["anyio"].run(pytester, SLOW_CHARGER + test, conftest=conftest)
     assert_nothing_left(result, passed=1)
+
+
+def test_the_lines_of_readme_are_those_of_this_repository():
+    [lines] = [text for text in examples("README.md") if "fast_charger" in text]
+    assert lines.partition("\n\n")[2] in (TESTS / "charging" / "conftest.py").read_text()
