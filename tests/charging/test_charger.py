@@ -17,7 +17,6 @@ import pytest_asyncio
 from helpers.broker_by_hand import find_mosquitto, free_port
 from helpers.charging.charger import Charger
 from helpers.charging.garage import FakeMeter, Garage, begin_to_poll, poll
-from helpers.published import Address
 
 pytestmark = pytest.mark.asyncio
 
@@ -28,11 +27,11 @@ ALARM = "charger/alarm"
 
 
 @pytest_asyncio.fixture
-async def slow_mqtt_broker(tmp_path: Path) -> AsyncIterator[Address]:
+async def slow_mqtt_broker(tmp_path: Path) -> AsyncIterator[tuple[str, int]]:
     """A broker for each test, started by hand, with the usual margins."""
-    address = Address("127.0.0.1", free_port())
+    host, port = "127.0.0.1", free_port()
     settings = tmp_path / "mosquitto.conf"
-    settings.write_text(f"listener {address.port} {address.host}\nallow_anonymous true\n")
+    settings.write_text(f"listener {port} {host}\nallow_anonymous true\n")
     broker = await asyncio.create_subprocess_exec(
         find_mosquitto(),
         "-c",
@@ -41,7 +40,7 @@ async def slow_mqtt_broker(tmp_path: Path) -> AsyncIterator[Address]:
         stderr=asyncio.subprocess.DEVNULL,
     )
     await asyncio.sleep(2)  # 2.0 s: "give the broker time to start"
-    yield address
+    yield host, port
     broker.terminate()
     await broker.wait()
 
@@ -59,11 +58,11 @@ def meter() -> FakeMeter:
 
 @pytest_asyncio.fixture
 async def charger(
-    slow_mqtt_broker: Address, meter: FakeMeter, monkeypatch: pytest.MonkeyPatch
+    slow_mqtt_broker: tuple[str, int], meter: FakeMeter, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Charger]:
     """The service as it runs at home, with its polling."""
-    monkeypatch.setenv("MQTT_HOST", slow_mqtt_broker.host)
-    monkeypatch.setenv("MQTT_PORT", str(slow_mqtt_broker.port))
+    for name, value in zip(("MQTT_HOST", "MQTT_PORT"), slow_mqtt_broker):
+        monkeypatch.setenv(name, str(value))
     service = Charger(meter)
     running = asyncio.create_task(service.run())
     await asyncio.sleep(1)  # 1.0 s: "until it has connected and subscribed"
@@ -74,7 +73,7 @@ async def charger(
 
 
 @pytest_asyncio.fixture
-async def garage(slow_mqtt_broker: Address) -> AsyncIterator[Garage]:
+async def garage(slow_mqtt_broker: tuple[str, int]) -> AsyncIterator[Garage]:
     async with aiomqtt.Client(*slow_mqtt_broker) as client:
         slow_garage = Garage(client)
         await client.subscribe("#", qos=1)
@@ -241,6 +240,7 @@ async def test_the_broker_says_that_it_is_lost(garage, charger):
 async def test_it_comes_back(garage, charger):
     lose_the_broker(charger)
     await garage.hears(AVAILABLE, lambda text: text == "yes", count=2)
+    await garage.hears(STATE, count=2)
     await garage.orders("mode", "full")
     await garage.hears_state(mode="full")
     assert await garage.has_heard(AVAILABLE) == ["yes", "no", "yes"]
