@@ -45,8 +45,8 @@ def test_the_asyncio_suite_before_and_after(tmp_path):
     before, after = figures["before"], figures["after"]
     assert before["collected"] == after["collected"] == figures["compared_tests"] >= 20
     assert (before["brokers_started"], after["brokers_started"]) == (before["collected"], 1)
-    # 250 x where the machine has nothing else to do; the other tests of this run slow it down.
-    assert figures["speed_up"]["median_overhead"] > 50
+    # 159 x where it has a CPU for itself, 20 x where ten others want one; without the override 1 x.
+    assert figures["speed_up"]["median_overhead"] > 10
     seconds = {test["nodeid"]: test["overhead"] + test["call"] for test in before["tests"]}
     for test in after["tests"]:
         assert test["overhead"] + test["call"] < seconds[test["nodeid"]], test["nodeid"]
