@@ -16,11 +16,12 @@ import subprocess
 import tempfile
 import threading
 import time
+import weakref
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
 __all__ = ["atexit", "open", "os", "queue", "select", "signal", "socket", "start_unwatched"]
-__all__ += ["subprocess", "tempfile", "threading", "time", "variable"]
+__all__ += ["subprocess", "tempfile", "threading", "time", "unwatched", "variable"]
 
 open = builtins.open
 
@@ -45,9 +46,12 @@ if not TYPE_CHECKING:
 
 _start = threading.Thread.start
 
+unwatched: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
 
 def start_unwatched(thread: threading.Thread) -> None:
     """Start a thread of our own, past what notes those of a service."""
+    unwatched.add(thread)
     _start(thread)
 
 

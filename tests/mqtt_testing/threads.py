@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .executors import join
-from .originals import signal, start_unwatched, threading
+from .originals import signal, start_unwatched, threading, unwatched
 
 if TYPE_CHECKING:
     import asyncio
@@ -86,7 +86,8 @@ class ThreadWatch:
 
     def __enter__(self) -> ThreadWatch:
         check_python()
-        self._strangers.update(set(threading.enumerate()) - {threading.current_thread()})
+        ours = {threading.current_thread(), *unwatched}
+        self._strangers.update(set(threading.enumerate()) - ours)
         _watches.append(self)
         if len(_watches) == 1:
             _patch.setattr(threading.Thread, "start", _noting(threading.Thread.start))
@@ -294,7 +295,7 @@ _SIGNAL = signal.SIGURG
 
 
 def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
-    if thread.ident is not None:
+    if thread.ident is not None and thread.is_alive():  # else another may have its ident by now
         _set_async_error(thread.ident, error)
         _wake_from_wait(thread)
 

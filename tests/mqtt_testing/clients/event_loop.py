@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 
 from ..broker.errors import BrokerError
-from ..originals import select, start_unwatched, threading, time
+from ..originals import select, threading, time
 from . import limits
 from . import paho_internals as paho
 from .lingering import lingering_tasks
+from .spare_thread import SpareThread
 
 if TYPE_CHECKING:
     import asyncio
@@ -55,8 +56,8 @@ async def told(telling: Telling, timeout: float | None = None) -> bool:
     return future.done()
 
 
-async def settled(act: Callable[[], object]) -> None:
-    """Await that a thread has called *act*, and let the loop handle what has come by then."""
+async def settled(spare: SpareThread, act: Callable[[], object]) -> None:
+    """Await that *spare* has called *act*, and let the loop handle what has come by then."""
     import asyncio
 
     @contextlib.contextmanager
@@ -66,7 +67,7 @@ async def settled(act: Callable[[], object]) -> None:
                 act()
             tell()
 
-        start_unwatched(threading.Thread(target=act_and_tell, daemon=True))
+        spare.call(act_and_tell)
         yield
 
     await told(calling, limits.TIMEOUT)

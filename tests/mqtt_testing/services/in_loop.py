@@ -77,13 +77,13 @@ class ServiceInLoop(ServiceUnderTest):
     async def _settle(self, pool: SharedMQTTPool, lending: Lending) -> None:
         """Await that the service has connected, and its subscriptions are in force."""
         deadline, rounds, quiet = time.monotonic() + limits.TIMEOUT, 0, 0
-        before: tuple[Any, ...] = ()
+        before = _state_of(lending)
         while quiet < QUIET_ROUNDS and time.monotonic() < deadline:
-            await settled(lambda: pool.await_connections(lending))
+            await settled(pool.spare_thread, lambda: pool.await_connections(lending))
             raise_error_of(self._task)
             if self._task is not None and self._task.done():
                 raise ServiceFixtureError(f"{self._handling.run}() has returned: name it start")
-            now = tuple((paho.is_connected(c), paho.last_packet_id(c)) for c in lending.clients)
+            now = _state_of(lending)
             rounds += 1
             is_under_way = not all(connected for connected, _ in now) or (
                 not now and self._task is not None and rounds < PATIENCE
@@ -112,6 +112,10 @@ class ServiceInLoop(ServiceUnderTest):
             await lingering_tasks.ended(left & {self._task}, is_expected=True)
         await lingering_tasks.ended({task for task in left if not task.done()})
         raise_error_of(self._task)
+
+
+def _state_of(lending: Lending) -> list[tuple[bool, int]]:
+    return [(paho.is_connected(c), paho.last_packet_id(c)) for c in lending.clients]
 
 
 async def _finished(result: Any) -> Any:
