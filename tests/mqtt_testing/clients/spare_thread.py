@@ -19,18 +19,17 @@ class SpareThread:
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         self._is_busy = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._start()  # now, as a test may mock later what one is made of
 
-    def start(self) -> None:
-        """Start the thread, if it does not run; a test may mock later what one is made of."""
-        if self._thread is None or not self._thread.is_alive():
-            self._thread = threading.Thread(target=self._run, name="mqtt-test-spare", daemon=True)
-            start_unwatched(self._thread)
+    def _start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="mqtt-test-spare", daemon=True)
+        start_unwatched(self._thread)
 
     def call(self, act: Callable[[], object]) -> None:
         """Call *act* soon: in a thread of its own while the spare one is busy."""
         if self._is_busy.acquire(blocking=False):
-            self.start()
+            if not self._thread.is_alive():  # as after a fork
+                self._start()
             self._calls.put(act)
         else:
             start_unwatched(threading.Thread(target=act, daemon=True))
@@ -46,5 +45,4 @@ class SpareThread:
     def close(self) -> None:
         """End the thread."""
         self._calls.put(None)
-        if self._thread is not None:
-            self._thread.join(END_TIMEOUT)
+        self._thread.join(END_TIMEOUT)

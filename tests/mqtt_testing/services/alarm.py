@@ -21,7 +21,6 @@ class Alarm:
     """
 
     def __init__(self, spare: SpareThread) -> None:
-        spare.start()
         self._spare = spare
         self._over = threading.Event()
         self._acting = threading.Lock()
