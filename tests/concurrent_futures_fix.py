@@ -196,17 +196,17 @@ class ConcurrentFuturesFix:
 
     def __exit__(self, *_exc_info: object) -> None:
         try:
-            self.give_up(self.shut_down(), "its executor was shut down")
+            self.give_up(join(self.shut_down()), "its executor was shut down")
         finally:
             _blocks.remove(self)
             if not _blocks:
                 _patch.undo()
 
-    def shut_down(self) -> list[threading.Thread]:
-        """Shut down the block's executors; return the threads that go on."""
+    def shut_down(self) -> set[threading.Thread]:
+        """Shut down the block's executors; return their threads, which may go on."""
         ours = [e for e in all_executors() if self.owns(e)]
         new = [executor for executor in ours if vars(executor).get("submit") != _refuse]
-        return join({thread for executor in new for thread in _retire(executor)})
+        return {thread for executor in new for thread in _retire(executor)}
 
     def give_up(self, threads: Iterable[threading.Thread], after: str) -> None:
         """Let go of *threads* that do not end, and name them in ``stuck``, once."""
@@ -348,12 +348,11 @@ class _WholeRun(ConcurrentFuturesFix):
         children = multiprocessing.active_children() if multiprocessing else ()
         # Pools end by themselves, but not without their workers.
         kill([child for child in children if "PoolWorker" not in child.name])
-        self.give_up(join(workers), "its executor was shut down")
         ours = [thread for thread in threads if thread not in self._not_ours]
-        for thread in ours:
-            if isinstance(thread, _Timer):
-                thread.cancel()
-        self.give_up(join(t for t in ours if not t.daemon), "the last test")
+        for timer in [thread for thread in ours if isinstance(thread, _Timer)]:
+            timer.cancel()
+        stuck = join({*workers, *(thread for thread in ours if not thread.daemon)})
+        self.give_up(stuck, "the last test")
         for thread in ours:
             let_go(thread)
 

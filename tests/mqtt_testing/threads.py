@@ -176,19 +176,21 @@ def process_pools() -> list[Any]:
     """Return the pools of ``multiprocessing`` that there are; none where that is not imported."""
     module: Any = sys.modules.get("multiprocessing.pool")
     finalizers = list(module.util._finalizer_registry.values()) if module else []
-    owners = [f._weakref() for f in finalizers if f is not None and f._weakref is not None]
+    references = [getattr(finalizer, "_weakref", None) for finalizer in finalizers]
+    owners = [reference() for reference in references if reference]  # some are of no object
     return [owner for owner in owners if isinstance(owner, module.Pool)]
 
 
-def end_pool(pool: Any, patience: float) -> None:
-    """Terminate a pool, and kill its processes if they take more than *patience* seconds."""
-    terminating = threading.Thread(target=pool.terminate, daemon=True)
-    start_unwatched(terminating)
-    threading.Thread.join(terminating, patience)
-    if terminating.is_alive():
-        for process in [worker for worker in pool._pool if hasattr(worker, "kill")]:
+def end_pools(pools: Iterable[Any]) -> None:
+    """Terminate pools, and kill the processes of those that take more than a moment."""
+    terminating = {threading.Thread(target=pool.terminate, daemon=True): pool for pool in pools}
+    for thread in terminating:
+        start_unwatched(thread)
+    late = join(terminating)
+    for thread in late:
+        for process in [p for p in terminating[thread]._pool if hasattr(p, "kill")]:
             process.kill()
-        threading.Thread.join(terminating, patience)
+    join(late)
 
 
 @contextlib.contextmanager

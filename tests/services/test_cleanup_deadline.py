@@ -132,6 +132,16 @@ def test_a_cleanup_that_ends_in_time_is_not_named(pytester, how, where):
     result.stdout.no_fnmatch_line("*left behind*")
 
 
+def test_pools_of_processes_are_ended_all_at_once(pytester, monkeypatch):
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--durations=1")
+    pools = "[multiprocessing.get_context('fork').Pool(1) for _ in range(8)]"
+    stop = f"self.pools = {pools}; [p.apply_async(time.sleep, [60]) for p in self.pools]; "
+    result = run_with(pytester, stop + "threading.Event().wait()")
+    result.assert_outcomes(passed=2)
+    [seconds] = re.findall(r"([\d.]+)s teardown", result.stdout.str())
+    assert float(seconds) < 2.0  # and not 0.4 s a pool, whose threads were interrupted
+
+
 def test_ctrl_c_in_a_cleanup_ends_the_run(pytester):
     result = run_with(pytester, "import signal; signal.raise_signal(signal.SIGINT)")
     assert result.ret == pytest.ExitCode.INTERRUPTED

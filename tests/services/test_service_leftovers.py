@@ -115,6 +115,49 @@ class TestLeftovers:
         result.assert_outcomes(passed=2)
         assert result.stderr.str() == ""
 
+    def test_a_program_that_a_thread_is_about_to_start_is_ended(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    import subprocess
+
+    programs, begun = [], threading.Event()
+
+    def start():
+        begun.set()
+        time.sleep(0.1)  # until the service is being ended
+        programs.append(subprocess.Popen(["sleep", "600"]))
+        programs[0].wait()
+
+    def test_one(thermostat):
+        threading.Thread(target=start).start()
+        assert begun.wait(10)
+
+    def test_two(): assert programs[0].poll() is not None
+            """,
+        )
+        assert_nothing_left(repository.run("-W", "error"), passed=2)
+
+    def test_a_pool_of_a_fork_server_is_older_than_the_service(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            SLOW
+            + """
+    import multiprocessing
+
+    @pytest.fixture(scope="module")
+    def pool():  # multiprocessing has more to finalize: a folder of the fork server's
+        with multiprocessing.get_context("forkserver").Pool(1) as pool:
+            yield pool
+
+    def test_one(pool): assert pool.apply(abs, [-1]) == 1
+    def test_two(pool, thermostat): assert pool.apply(abs, [-2]) == 2
+    def test_three(pool): assert pool.apply(abs, [-3]) == 3
+            """,
+        )
+        assert_nothing_left(repository.run("-W", "error"), passed=3)
+
     def test_what_is_older_than_the_service_goes_on(self, repository):
         repository.write(
             "tests/test_it.py",

@@ -11,7 +11,7 @@ from ..clients.paho_internals import leaves_callback
 from ..clients.pool import Lending, SharedMQTTPool
 from ..executors import ConcurrentFuturesFix, futures_fix, let_go, stack_of
 from ..originals import threading
-from ..threads import GRACE, ThreadWatch, end_pool, end_threads, process_pools, silence
+from ..threads import GRACE, ThreadWatch, end_pools, end_threads, process_pools, silence
 from .programs import Programs
 
 ROUNDS = 5
@@ -32,6 +32,7 @@ class Leftovers:
         """What would not end, with its stack."""
         self._pool = pool
         self._ends = ends
+        self._is_overdue = False
         self._fix = ConcurrentFuturesFix()
         self._programs = Programs()
         self._processes_before = _child_processes()
@@ -52,29 +53,33 @@ class Leftovers:
         self.named += self._fix.stuck
 
     def _end(self) -> None:
-        silence(self._threads())  # of which one may wait for what is ended before it
-        self._programs.end()  # before threads that wait for one
-        for pool in process_pools():
-            if pool not in self._pools_before:
-                end_pool(pool, GRACE)
-        workers = end_threads(self._fix.shut_down(), at_once=True, wake=self._kill_processes)
-        self._fix.give_up(workers, "its executor was shut down")
+        workers = self._end_processes()
         seen: set[threading.Thread] = set()
         for _ in range(ROUNDS):
-            left = self._threads() - seen
+            left = (workers | self._threads()) - seen
             if not left:
                 return
-            self._give_up(end_threads(left, at_once=bool(seen), wake=self._kill_processes))
+            at_once = self._is_overdue or bool(seen)
+            stuck = end_threads(left, at_once=at_once, wake=self._kill)
+            self._fix.give_up(workers.intersection(stuck), "its executor was shut down")
+            self._give_up(stuck)
             seen |= left
         self._give_up(self._threads())
 
     def interrupt(self) -> None:
         """Interrupt all that the service's own cleanup may wait for."""
         if self._ends:
-            silence(self._threads())
-            self._programs.end()
-            threads = {*self._fix.shut_down(), *self._threads()}
-            end_threads(threads, at_once=True, wake=self._kill_processes)
+            self._is_overdue = True
+            workers = self._end_processes()
+            end_threads(workers | self._threads(), at_once=True, wake=self._kill)
+
+    def _end_processes(self) -> set[threading.Thread]:
+        """End processes, as threads may wait for them; return the threads of executors."""
+        silence(self._threads())  # of which one may wait for what is ended before it
+        end_pools(pool for pool in process_pools() if pool not in self._pools_before)
+        workers: set[threading.Thread] = self._fix.shut_down()
+        self._kill()
+        return workers
 
     def _threads(self) -> set[threading.Thread]:
         of_others = {t for e in self._executors_of_others() for t in futures_fix.threads_of(e)}
@@ -83,7 +88,8 @@ class Leftovers:
     def _executors_of_others(self) -> list[Any]:
         return [e for e in futures_fix.all_executors() if not self._fix.owns(e)]
 
-    def _kill_processes(self) -> None:
+    def _kill(self) -> None:
+        self._programs.end()
         others = self._executors_of_others()
         of_others = {p for e in others for p in futures_fix.processes_of(e)}
         mine = _child_processes() - self._processes_before - of_others

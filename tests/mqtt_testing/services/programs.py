@@ -42,8 +42,7 @@ class Programs:
     def end(self) -> None:
         """Kill those that run on."""
         for program in self._started:
-            has_begun = hasattr(program, "pid")
-            if has_begun and program.poll() is None:
+            if getattr(program, "pid", None) and program.poll() is None:
                 program.kill()
                 program.wait(_PATIENCE)
 
