@@ -271,9 +271,10 @@ class _WholeRun(ConcurrentFuturesFix):
     NAME, STUCK = "concurrent-futures-fix", "threads that would not end"
     NO_TEST = "no test"
 
-    def __init__(self, threads_of_others: Iterable[threading.Thread]) -> None:
+    def __init__(self, others: Collection[threading.Thread]) -> None:
         super().__init__()
-        self._not_ours = {threading.main_thread(), *threads_of_others}
+        self._not_ours = {threading.main_thread(), *others}
+        self._loggers_of_tasks = () if others else ("asyncio",)
         self._left: list[threading.Thread] = []
         self._of_xdist: list[Any] = []  # whose workers have no terminal
         _note_new_executors()  # without __enter__: what was there before is ended, too
@@ -334,7 +335,7 @@ class _WholeRun(ConcurrentFuturesFix):
         self._end_threads(self._left)  # plugins have had the time to end their own
         terminalreporter = config.pluginmanager.get_plugin("terminalreporter")
         self._print(terminalreporter, {self.STUCK: self.stuck[told:]})
-        self._silence()
+        self._silence(*self._loggers_of_tasks)
 
     def _end_tests(self) -> None:
         self._silence()
@@ -356,16 +357,17 @@ class _WholeRun(ConcurrentFuturesFix):
         for thread in ours:
             let_go(thread)
 
-    def _silence(self) -> None:
-        """Drop what threads log or raise from here on, which would only be noise."""
+    def _silence(self, *names: str) -> None:
+        """Drop what threads log or raise from here on, and loggers of these *names*."""
         others: set[Any] = set(threading.enumerate()) - self._not_ours
         for thread in others:
             thread._invoke_excepthook = lambda *_: None
-        references: Any = vars(logging)["_handlerList"] if others else ()
+        main = threading.main_thread().ident  # as Python ends, there is no `threading`
+        references: Any = vars(logging)["_handlerList"] if others or names else ()
         for handler in [reference() for reference in references]:
             kind = type(getattr(handler, "stream", None)).__module__
             if handler is logging.lastResort or kind.startswith("_pytest."):
-                handler.addFilter(lambda r: r.thread == threading.main_thread().ident)
+                handler.addFilter(lambda r: r.thread == main and r.name not in names)
                 handler.handleError = lambda _: None  # of what is just being written
 
 
@@ -383,9 +385,9 @@ def _join_pytest() -> None:
             _register(manager, () if by_command else threading.enumerate())
 
 
-def _register(manager: Any, threads_of_others: Iterable[threading.Thread]) -> _WholeRun:
+def _register(manager: Any, others: Collection[threading.Thread]) -> _WholeRun:
     if not manager.has_plugin(_WholeRun.NAME):
-        manager.register(_WholeRun(threads_of_others), _WholeRun.NAME)
+        manager.register(_WholeRun(others), _WholeRun.NAME)
     return manager.get_plugin(_WholeRun.NAME)  # type: ignore[no-any-return]
 
 

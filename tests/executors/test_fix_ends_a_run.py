@@ -240,6 +240,43 @@ class TestEndOfRun:
         result = repository.run("-W", "error")
         assert_green_and_silent(result, passed=1)
 
+    @pytest.mark.parametrize("ending", ["pass", "assert 0", "raise KeyboardInterrupt"])
+    @pytest.mark.parametrize("close", ["loop.close()", "pass"])
+    def test_a_task_that_is_left_ends_in_silence(self, repository, ending, close):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            import asyncio
+
+            def test_it():
+                global task, failed
+                loop = asyncio.new_event_loop()
+                task = loop.create_task(asyncio.sleep(600))
+                failed = loop.create_future()
+                failed.set_exception(ValueError("never retrieved"))
+                loop.run_until_complete(asyncio.sleep(0))
+                {close}
+                {ending}
+            """,
+        )
+        assert repository.run().stderr.str() == ""
+
+    def test_a_program_that_runs_pytest_hears_of_its_own_tasks(self, repository, pytester):
+        repository.write("tests/test_it.py", "import asyncio\ndef test(): pass\n")
+        repository.write(
+            "program.py",
+            """
+            import asyncio, pytest
+
+            assert pytest.main([]) == 0
+            loop = asyncio.new_event_loop()
+            loop.create_future().set_exception(ValueError("never retrieved"))
+            loop.close()
+            """,
+        )
+        result = pytester.runpython("program.py")
+        result.stderr.fnmatch_lines(["*exception was never retrieved*"])
+
     def test_a_process_that_was_started_with_an_import_is_killed(self, repository):
         repository.write(
             "tests/test_it.py",
