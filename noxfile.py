@@ -7,6 +7,9 @@ corners. What a cell is made of and what must hold there says tests/adoption/tes
 `make neighbours` runs a suite beside each tracer, mock and plugin of tests/helpers/neighbours.py,
 and `.ci/run` beside the most common ones.
 
+`make matrix ARGS="--session leaks"` runs the suite of tests/leaks, which leaks everything, on the
+oldest Python, the newest and one in between.
+
 "newest" is what requirements-dev.txt pins. Where pip reaches its index and uv does not:
 `make matrix ARGS="--force-venv-backend virtualenv"`.
 """
@@ -30,6 +33,8 @@ from helpers.neighbours import NEIGHBOURS, Neighbour
 LOCK = Path(__file__).with_name("requirements-dev.txt")
 
 PYTHONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
+LEAKING = ("3.9", "3.11", "3.13")
+ABSENT = "it is neither on PATH nor in pyenv"
 
 
 def locked(*packages: str) -> list[str]:
@@ -260,10 +265,21 @@ def neighbours(session: nox.Session, packages: str, install: str, names: Sequenc
     run_tests(session, "tests/neighbours/test_neighbours.py", NEIGHBOURS=beside)
 
 
+@nox.session
+@nox.parametrize("python", [nox.param(HERE.get(p, False), id=f"Python {p}") for p in LEAKING])
+def leaks(session: nox.Session) -> None:
+    """Run a suite that leaks everything, and give it every ending."""
+    if not session.python:
+        session.skip(ABSENT)
+    requirements = locked("pytest", "paho-mqtt", "pytest-xdist")
+    session.install(*requirements, env={"UV_COMPILE_BYTECODE": "1"}, log=False)
+    run_tests(session, "tests/leaks", LEAKS={"python": str(Path(session.bin, "python"))})
+
+
 def check(session: nox.Session, cells: Sequence[Cell]) -> None:
     """Install an environment, and run its cells."""
     if not cells:
-        session.skip("it is neither on PATH nor in pyenv")
+        session.skip(ABSENT)
     environment = cells[0].environment
     requirements = [*PYTESTS[environment.pytest], *ANY_PYTEST, *PAHOS[environment.paho]]
     # A second here saves three in the runs, some of which leave no files behind.

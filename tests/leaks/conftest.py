@@ -1,0 +1,3 @@
+from helpers.drop_in import few_plugins
+
+collect_ignore = ["suite"]
