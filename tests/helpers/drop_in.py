@@ -6,12 +6,15 @@ import atexit
 import compileall
 import functools
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from . import warm_python
 
 TESTS = Path(__file__).resolve().parent.parent
 KIT = TESTS / "mqtt_testing"
@@ -91,9 +94,14 @@ class Repository:
     """A repository with a service and a tests/ folder that has some of the modules."""
 
     def __init__(
-        self, pytester: pytest.Pytester, modules: Iterable[str], *, package: bool = False
+        self,
+        pytester: pytest.Pytester,
+        modules: Iterable[str],
+        *,
+        package: bool = False,
+        warm: bool = True,
     ) -> None:
-        self._pytester = pytester
+        self._pytester, self._warm = pytester, warm
         self.tests = pytester.mkpydir("tests") if package else pytester.mkdir("tests")
         copy_modules(modules, self.tests)
         self.write("service.py", CAMERA_SERVICE)
@@ -105,15 +113,10 @@ class Repository:
 
     def run(self, *arguments: str, timeout: float = 60) -> pytest.RunResult:
         """Run ``python -m pytest`` in the repository, for *timeout* seconds at most."""
-        return self._pytester.run(
-            self._pytester._getpytestargs()[0],
-            "-m",
-            "pytest",
-            "-p",
-            "no:cacheprovider",
-            *arguments,
-            timeout=timeout,
-        )
+        arguments = ("-p", "no:cacheprovider", *arguments)
+        if self._warm and warm_python.can_run_here():
+            return warm_python.run_pytest(self._pytester.path, *arguments, timeout=timeout)
+        return self._pytester.run(sys.executable, "-m", "pytest", *arguments, timeout=timeout)
 
 
 def copied_files(modules: Iterable[str]) -> set[str]:
@@ -127,10 +130,11 @@ def copied_files(modules: Iterable[str]) -> set[str]:
 
 def copy_modules(modules: Iterable[str], tests: Path) -> None:
     """Copy doors into a folder of tests, and the folder that is behind them."""
+    modules = set(modules)
     for module in modules:
         shutil.copy(TESTS / f"{module}.py", tests)
-        if module != "concurrent_futures_fix":
-            shutil.copytree(_compiled(), tests / KIT.name, dirs_exist_ok=True)
+    if modules - {"concurrent_futures_fix"}:
+        shutil.copytree(_compiled(), tests / KIT.name, dirs_exist_ok=True)
 
 
 @functools.cache

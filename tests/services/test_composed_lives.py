@@ -81,7 +81,7 @@ def written(number, life):
 def run_suite(pytester, suite):
     for path in pytester.path.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    repository = Repository(pytester, ALL_MODULES)
+    repository = Repository(pytester, ALL_MODULES, warm=False)  # whose processes have the mark
     shutil.copy(TESTS / "helpers/composed.py", repository.tests)
     repository.write("lives.json", json.dumps(suite))
     repository.write("tests/conftest.py", CONFTEST)
