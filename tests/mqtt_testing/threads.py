@@ -233,6 +233,7 @@ def end_threads(
             thread.cancel()
     alive = threads if at_once else join(threads)
     for thread in alive:
+        _await_rest(thread)
         interrupt(thread)
     for _ in range(WAKE_UPS):
         wake()
@@ -240,6 +241,23 @@ def end_threads(
         if not alive:
             break
     return alive
+
+
+def _await_rest(thread: threading.Thread) -> None:
+    """Give *thread* a moment to come to where it waits: elsewhere it would leave a thing half done.
+
+    One that has just been started may be about to connect a client.
+    """
+    deadline, before = time.monotonic() + GRACE, (0, 0)
+    for frame in iter(lambda: next(frames_of(thread), None), None):
+        now = id(frame), frame.f_lasti
+        if waits(thread) or now == before or time.monotonic() > deadline:
+            return
+        before = now
+        threading.Event().wait(LOOK_INTERVAL)
+
+
+LOOK_INTERVAL = 0.002
 
 
 def interrupt(thread: threading.Thread) -> None:
@@ -336,7 +354,7 @@ _WAIT = getattr(_wait, "__wrapped__", _wait).__code__
 def frames_of(thread: threading.Thread) -> Iterator[FrameType]:
     """Give the frames in which a thread stands, the innermost first; none where it has ended."""
     frame = sys._current_frames().get(thread.ident or 0)
-    while frame is not None:
+    while isinstance(frame, FrameType):  # behind one that it leaves this moment, there is anything
         yield frame
         frame = frame.f_back
 

@@ -64,6 +64,15 @@ class TestNetworkLoops:
             Echo.connect(self)
             ThreadPoolExecutor(1).submit(self.client.loop_forever)
 
+    class WithAClientOfTheThread(Echo):
+        def connect(self):
+            pass
+
+        def _run(self):
+            client = Client(*ARGUMENTS)
+            client.connect("mqtt.example.invalid", 1883)
+            client.loop_forever()
+
     class LeftConnected(Bare):
         def stop(self):
             pass
@@ -135,3 +144,18 @@ class TestNetworkLoops:
             """,
         )
         assert_nothing_left(repository.run("-W", "error"), passed=10)
+
+    def test_a_thread_with_a_client_of_its_own_is_ended_at_any_moment(self, repository):
+        self.write_wiring(repository, "WithAClientOfTheThread")
+        repository.write(
+            "tests/test_it.py",
+            """
+    import pytest
+
+    @pytest.mark.parametrize("n", range(30))
+    def test_it(service, n):
+        service.test_enable_background_tasks()
+        service.test_disable_background_tasks()
+            """,
+        )
+        assert_nothing_left(repository.run("-W", "error"), passed=30)

@@ -206,6 +206,8 @@ def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **
     if thread is paho.own_thread_of(client):  # of loop_start(), which goes on here
         return method(client, *args, **kwargs)
     wake_up_of(thread).clear()  # of another client that was ended here
+    if not paho.has_wake_up_pair(client):
+        paho.set_wake_up_pair(client, wake_up_pair())
     stay = vars(client)[STAY_IN_LOOP] = StayInLoop(thread)
     try:
         return _around_loop(method, client, *args, **kwargs)

@@ -32,7 +32,7 @@ NEEDED_METHODS = """
 NEEDED_ATTRIBUTES = """
     _callback_mutex _clean_session _client_id _connect_properties _host _in_callback_mutex
     _in_packet _last_mid _on_message_filtered _out_packet _port _protocol _registered_write
-    _sockpairW _ssl _thread _thread_terminate _transport _will _will_topic
+    _sockpairR _sockpairW _ssl _thread _thread_terminate _transport _will _will_topic
 """.split()
 
 
@@ -221,6 +221,16 @@ def wake_network_loop(client: Any) -> None:
     """Wake *client*'s network thread from ``select()``."""
     with contextlib.suppress(OSError, AttributeError):  # its sockets go as it ends
         client._sockpairW.send(b"0")
+
+
+def has_wake_up_pair(client: Any) -> bool:
+    """Return whether *client*'s network loop can be woken; paho's ``loop_forever()`` cannot."""
+    return client._sockpairW is not None
+
+
+def set_wake_up_pair(client: Any, pair: tuple[Any, Any]) -> None:
+    """Let *client*'s network loop be woken by a pair of sockets."""
+    client._sockpairR, client._sockpairW = pair
 
 
 def close_wake_up_pair(client: Any) -> None:
