@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from .findings import Finding, commented_leftovers, scan
@@ -127,25 +125,12 @@ def _places(names: Iterable[str], who_says: str) -> str:
     return f"the first {SHOWN} in {shown} ({who_says} all {len(places)})"
 
 
-def waits_in_tests(repository: Repository, findings: Sequence[Finding]) -> list[Finding]:
-    """Return the findings that are waits in a test.
+def waits_in_tests(_repository: Repository, findings: Sequence[Finding]) -> list[Finding]:
+    """Return the findings that are waits of a test, in it or in a helper that it calls.
 
     A slow fixture waits too, but that one is not used any more.
     """
-    waits = [finding for finding in findings if finding.kind == WAIT]
-    lines = {path: _lines_of_tests(repository, path) for path in {wait.path for wait in waits}}
-    return [wait for wait in waits if wait.line in lines[wait.path]]
-
-
-def _lines_of_tests(repository: Repository, path: Path) -> set[int]:
-    tree = ast.parse(repository.read(path) or b"")
-    return {
-        line
-        for node in ast.walk(tree)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        and node.name.startswith("test")
-        for line in range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    }
+    return [finding for finding in findings if finding.kind == WAIT and finding.tests]
 
 
 def _describe_run(evidence: dict[str, object] | None, is_current: bool) -> str:

@@ -64,7 +64,7 @@ PLANTED = {
         import time
 
         def settle(seconds=0.5):
-            time.sleep(seconds)
+            time.sleep(seconds)  #!wait-for-background
 
         def wait_for_cameras(detector):
             while not detector.cameras:
@@ -75,15 +75,15 @@ PLANTED = {
                 time.sleep(0.1)  #!wait-for-background
 
         def test_one(camera_detector):
-            settle()  #!wait-for-background
+            settle()
             assert camera_detector.cameras
 
         def test_two(camera_detector):
-            wait_for_cameras(camera_detector)  #!wait-for-background
+            wait_for_cameras(camera_detector)
             assert camera_detector.cameras
 
         def test_three(camera_detector):
-            wait_until(lambda: camera_detector.cameras)  #!wait-for-background
+            wait_until(lambda: camera_detector.cameras)
             assert camera_detector.cameras
         """,
     "a wait for an event that nobody sets": """
@@ -96,7 +96,7 @@ PLANTED = {
         SET_ELSEWHERE = Event()
 
         def pause():
-            threading.Event().wait(1)
+            threading.Event().wait(1)  #!wait-for-background
 
         def test_of_no_name(camera_detector):
             threading.Event().wait(2)  #!wait-for-background
@@ -114,7 +114,7 @@ PLANTED = {
             assert camera_detector.cameras
 
         def test_helper(camera_detector):
-            pause()  #!wait-for-background
+            pause()
             assert camera_detector.cameras
 
         class TestIt:
@@ -170,10 +170,10 @@ PLANTED = {
             return False
 
         def test_lambda(camera_detector):
-            assert wait_until(lambda: camera_detector.cameras)  #!wait-for-background
+            assert wait_until(lambda: camera_detector.cameras)
 
         def test_result(camera_detector):
-            found = wait_until(lambda: camera_detector.cameras)  #!wait-for-background
+            found = wait_until(lambda: camera_detector.cameras)
             assert found
 
         def test_clock():
@@ -259,13 +259,13 @@ PLANTED = {
 
         def start_broker(port):
             broker = subprocess.Popen(["mosquitto", "-p", str(port)])  #!helper-starts-broker
-            time.sleep(1)  #!wait-for-background
+            time.sleep(1)
             return broker
 
         class GatewayTest(unittest.TestCase):
             @classmethod
             def setUpClass(cls):
-                cls.broker = start_broker(18831)  #!helper-starts-broker
+                cls.broker = start_broker(18831)
                 time.sleep(2)  #!wait-for-background
 
             def setUp(self):
@@ -288,7 +288,7 @@ PLANTED = {
 
         class OtherTest(GatewayTest):
             def setUp(self):
-                self.own = start_broker(18832)  #!per-test-broker
+                self.own = start_broker(18832)
 
             @classmethod
             def connect(cls):
@@ -328,8 +328,8 @@ PLANTED = {
 
         @pytest.fixture(scope="session")
         def for_all():
-            process = subprocess.Popen(["mosquitto"])
-            time.sleep(1)  #!wait-for-background
+            process = subprocess.Popen(["mosquitto"])  #!helper-starts-broker
+            time.sleep(1)
             yield process
 
         def test_its_own():
@@ -383,6 +383,191 @@ PLANTED = {
             settings = "listener 1883 localhost"  #!fixed-port
             http.HTTPConnection("localhost", 8080).connect()
             paho.Client(client_id="").connect(test_mqtt_broker.host, test_mqtt_broker.port)
+        """,
+    "a callback that is registered by a decorator": """
+        import time
+        import unittest
+
+        import paho.mqtt.client
+        from flask_mqtt import Mqtt
+
+        mqtt = Mqtt()
+        seen = []
+
+        @mqtt.on_message()
+        def handle_everything(client, userdata, message):
+            seen.append(message)
+
+        def wait(seconds):
+            time.sleep(seconds)  #!wait-for-background
+
+        def test_module_level(app):
+            app.go()
+            time.sleep(1)  #!wait-for-background
+            assert seen
+
+        def test_by_topic(app):
+            topics = {}
+
+            @app.client.topic_callback("a/#")
+            def on_a(client, userdata, message):
+                topics["a"] = message
+
+            time.sleep(1)  #!wait-for-background
+            assert topics
+
+        class MqttTest(unittest.TestCase):
+            def test_event(self):
+                self.connected = False
+
+                @self.client.connect_callback()
+                def connected(*args):
+                    self.connected = True
+
+                wait(0.5)
+                self.assertTrue(self.connected)
+        """,
+    "brokers of wider scopes": """
+        import subprocess
+        import pytest
+        from mqtt_test_broker import TestMQTTBroker
+
+        @pytest.fixture(scope="module")
+        def of_a_module():
+            broker = subprocess.Popen(["mosquitto", "-c", "x.conf"])  #!per-module-broker
+            yield broker
+            broker.terminate()
+
+        @pytest.fixture(scope="class")
+        def of_a_class():
+            with TestMQTTBroker() as broker:  #!per-module-broker
+                yield broker
+
+        @pytest.fixture(scope="package")
+        def with_a_password():
+            with TestMQTTBroker(username="u", password="p") as broker:
+                yield broker
+
+        @pytest.fixture(scope="session")
+        def of_the_session():
+            with TestMQTTBroker() as broker:
+                yield broker
+        """,
+    "what a timer publishes": """
+        import asyncio
+        import threading
+        import time
+        from paho.mqtt import publish, subscribe
+        from threading import Timer
+
+        def send():
+            publish.single("a", "b")
+
+        def send_later():
+            time.sleep(1)
+            publish.single("a", "b")
+
+        def receive():
+            return subscribe.simple("a")
+
+        def test_timer():
+            threading.Timer(1, send).start()  #!wait-for-background
+            assert subscribe.simple("a").payload == b"b"
+
+        def test_lambda():
+            timer = Timer(0.5, lambda: publish.single("a", "b"))  #!wait-for-background
+            timer.start()
+            assert receive().payload == b"b"
+
+        def test_method(mqtt_client):
+            timer = Timer(interval=1, function=mqtt_client.publish)  #!wait-for-background
+            timer.start()
+            assert subscribe.simple("a")
+
+        def test_thread():
+            threading.Thread(target=send_later).start()  #!wait-for-background
+            assert subscribe.simple("a")
+
+        def test_in_a_thread_at_once():
+            threading.Thread(target=send).start()
+            assert subscribe.simple("a", retained=True)
+
+        def test_a_timer_for_something_else():
+            threading.Timer(5, stop).start()
+            assert subscribe.simple("a")
+        """,
+    "brokers that are not mosquitto": """
+        import asyncio
+        import subprocess
+        import sys
+        import time
+
+        import docker
+        import pytest
+        from amqtt.broker import Broker
+        from testcontainers.core.container import DockerContainer
+
+        def start_hbmqtt():
+            broker = subprocess.Popen(["hbmqtt", "-c", "x.yaml"])  #!helper-starts-broker
+            time.sleep(2)
+            return broker
+
+        @pytest.fixture
+        def amqtt_program():
+            broker = subprocess.Popen([sys.executable, "-m", "amqtt.scripts.broker_script"])  #!per-test-broker
+            time.sleep(2)
+            yield broker
+            broker.kill()
+
+        @pytest.fixture
+        async def amqtt_object():
+            broker = Broker({})  #!per-test-broker
+            await broker.start()
+            await asyncio.sleep(1)  #!wait-for-background
+            yield broker
+            await broker.shutdown()
+
+        @pytest.fixture(scope="module")
+        def emqx():
+            subprocess.run(["sudo", "emqx", "start"])  #!per-module-broker
+            time.sleep(5)
+            yield
+            subprocess.run(["sudo", "emqx", "stop"])
+
+        @pytest.fixture(scope="session")
+        def nanomq():
+            subprocess.run("nanomq start --conf x.conf &", shell=True)  #!helper-starts-broker
+            time.sleep(1)
+            yield
+
+        @pytest.fixture
+        def in_docker():
+            subprocess.run("docker run -d -p 1884:1883 emqx/emqx:5.8", shell=True)  #!per-test-broker
+            time.sleep(10)
+            yield
+
+        @pytest.fixture
+        def by_docker_s_library():
+            container = docker.from_env().containers.run("vernemq/vernemq")  #!per-test-broker
+            time.sleep(10)
+            yield container
+
+        @pytest.fixture(scope="module")
+        def composed():
+            subprocess.run(["docker", "compose", "up", "-d", "mosquitto"])  #!per-module-broker
+            time.sleep(3)
+            yield
+
+        @pytest.fixture(scope="class")
+        def contained():
+            with DockerContainer("hivemq/hivemq4") as container:  #!per-module-broker
+                yield container
+
+        def test_of_the_system():
+            subprocess.run(["sudo", "systemctl", "restart", "mosquitto"])  #!per-test-broker
+
+        def test_of_a_shell():
+            subprocess.Popen(["sh", "-c", "cd /tmp && exec mosquitto -p 1884"])  #!per-test-broker
         """,
     "imports": """
         import contextlib

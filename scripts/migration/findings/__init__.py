@@ -17,6 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .addresses import check_client_ids, check_ports
+from .delays import check_delays
 from .endings import check_endings
 from .finding import Finding, Plan, Rewrite
 from .imports import check_imports
@@ -42,9 +43,8 @@ __all__ = [
 NOWHERE = Path()
 """No folder in particular: test files are known by their names, and by those of their folders."""
 
+_CHECKS_OF_ALL = (check_waits, check_makers, check_delays)
 _CHECKS = (
-    check_waits,
-    check_makers,
     check_ports,
     check_client_ids,
     check_endings,
@@ -59,6 +59,8 @@ def scan(repo: Path, tests: Path = NOWHERE) -> list[Finding]:
     """
     suite = Suite(repo, tests)
     found = list(suite.unreadable)
+    for check_all in _CHECKS_OF_ALL:
+        found += check_all(suite)
     for module in suite.modules:
         for check in _CHECKS:
             found += check(suite, module)

@@ -18,7 +18,8 @@ from .parsing import (
     strings_in,
     unparsed,
 )
-from .suite import BROKER_BINARY, Suite
+from .programs import BROKER_NAME
+from .suite import Suite
 
 if TYPE_CHECKING:
     from typing_extensions import TypeGuard
@@ -109,7 +110,7 @@ def _has_broker_port(text: str) -> bool:
 
 def _command_line_ports(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the number in `["mosquitto", "-p", "18830"]`."""
-    if any(map(BROKER_BINARY.search, strings_in(node))):
+    if any(map(BROKER_NAME.search, strings_in(node))):
         yield from _port_options(node)
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from .finding import Rewrite
 from .parsing import LOOPS, bindings, called_name, calls_in, unparsed, walk_own
-from .sleeps import EXPLICIT, Wait, looks_after, nodes_after, seconds_of
+from .pauses import EXPLICIT, looks_at_a_moment
+from .sleeps import Wait, looks_after, nodes_after, seconds_of
 from .suite import Suite
 
 if TYPE_CHECKING:
@@ -66,10 +67,11 @@ class Rewriter:
         self._ran = ran
         self._detectors = [p for p in function.params if suite.is_camera_detector(function, p)]
         self._keeps_slow_fixture = any(suite.stays_slow(function, p) for p in self._detectors)
+        self._is_async = isinstance(function.node, ast.AsyncFunctionDef)
         self._has_monitor = suite.is_our_fixture(function, _MONITOR)
         self._earlier = [
             node
-            for node in function.own_nodes
+            for node in (*(function.outer.own_nodes if function.outer else ()), *function.own_nodes)
             if getattr(node, "lineno", wait.statement.lineno) < wait.statement.lineno
         ]
 
@@ -86,9 +88,12 @@ class Rewriter:
 
     def _check_wait(self) -> None:
         statement = self._wait.statement
-        is_sync = isinstance(self._function.node, ast.FunctionDef)
-        if not is_sync or self._wait.helper or not self._module.is_rewritable:
+        if self._wait.helper or not self._module.is_rewritable:
             raise _NotCertainError
+        if self._is_async and self._module.resolve(self._wait.sleep.func) != "asyncio.sleep":
+            raise _NotCertainError  # it blocks the loop, or the loop may be one of another library
+        if looks_at_a_moment(self._looks):
+            raise _NotCertainError  # the clock has to go on, too
         if not self._module.stands_alone(statement) or self._keeps_slow_fixture:
             raise _NotCertainError
         if not self._mentions(self._looks, *self._detectors, _MONITOR):
@@ -127,7 +132,8 @@ class Rewriter:
     def _is_part_of_polling(self, statement: ast.stmt) -> bool:
         if isinstance(statement, ast.If):
             return not statement.orelse and isinstance(statement.body[0], ast.Break)
-        return isinstance(statement, ast.Expr) and statement.value is self._wait.sleep
+        value = statement.value if isinstance(statement, ast.Expr) else None
+        return (value.value if isinstance(value, ast.Await) else value) is self._wait.sleep
 
     # What the test looks at, and what it did before
 
@@ -185,6 +191,8 @@ class Rewriter:
         looks_at_service = self._mentions(self._looks, *self._detectors)
         if not self._detectors or (not looks_at_service and self._was_triggered()):
             return []
+        if self._is_async:
+            raise _NotCertainError  # its task may be one to await
         rebound = {unparsed(target) for node in self._earlier for target, _ in bindings(node)}
         acts = any(
             self._is_trigger(call) for look in self._looks for call in calls_in(look, sleeps=False)
@@ -239,7 +247,7 @@ class Rewriter:
                 waits += self._expected(look.test)
         if not waits:
             raise _NotCertainError
-        return list(dict.fromkeys(waits))
+        return [f"{'await ' * self._is_async}{wait}" for wait in dict.fromkeys(waits)]
 
     def _looks_at_what_a_message_changes(self) -> bool:
         """Say whether the test has sent something, and looks at more than at the messages."""

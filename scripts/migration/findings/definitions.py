@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from pathlib import Path, PurePath
 
 from .finding import Finding
 from .parsing import Function, Module, called_name, unparsed
-from .sources import OUR_MODULES, SIGN_OF_OURS, is_of_the_tests, python_files, read_source
+from .sources import (
+    OUR_MODULES,
+    SIGN_OF_OURS,
+    is_of_the_tests,
+    is_vendored,
+    python_files,
+    read_source,
+)
 
 _OWN = ("self", "cls", "super()")
+_BUILDERS = {"__init__", "__new__", "__post_init__", "__enter__", "__aenter__"}
 
 
 class Definitions:
     """The test files of a repository, and what they define."""
 
     def __init__(self, repo: Path, tests: Path) -> None:
-        self._repo = repo
+        self.repo = repo
         self._tests = tests
         self._files = {_dotted(path): path for path in python_files(repo)}
         self._parsed: dict[Path, Module | None] = {}
@@ -32,13 +41,13 @@ class Definitions:
         self._calls: dict[ast.Call, list[Function]] = {}
 
     def _is_of_the_tests(self, path: Path) -> bool:
-        return is_of_the_tests(path, self._tests)
+        return is_of_the_tests(path, self._tests) and not is_vendored(self.repo, path)
 
     def _parse(self, path: Path) -> Module | None:
         if path not in self._parsed:
             self._parsed[path] = None  # while it is parsed, for files that import each other
             try:
-                self._parsed[path] = Module(path, *read_source(self._repo / path))
+                self._parsed[path] = Module(path, *read_source(self.repo / path))
             except (SyntaxError, ValueError, OSError, RecursionError, MemoryError) as error:
                 self._note_unreadable(path, error)
         return self._parsed[path]
@@ -56,9 +65,9 @@ class Definitions:
         text = "\n".join(module.lines)
         return module.path.stem in OUR_MODULES and bool(SIGN_OF_OURS.search(text))
 
-    def has_file(self, path: Path) -> bool:
-        """Say whether there is such a Python file."""
-        return path in self._files.values()
+    def is_package(self, folder: Path) -> bool:
+        """Say whether the files in *folder* import each other with a dot."""
+        return (self.repo / folder / "__init__.py").is_file()
 
     def _module_named(self, dotted: str, near: Path) -> Module | None:
         """Find a file by the end of its path: nobody knows what `sys.path` will be."""
@@ -116,15 +125,62 @@ class Definitions:
             return self._methods(module, function.owner, target.attr)
         found = self.defined(module, module.resolve(target))
         if found is None and isinstance(target, ast.Attribute):
-            owner = self.defined(module, module.resolve(target.value))
-            if owner and isinstance(owner[1], ast.ClassDef):
-                return self._methods(owner[0], owner[1], target.attr)
+            owner = self._class_of(function, target.value)
+            return self._methods(*owner, target.attr) if owner else []
         if found is None or found[0] not in self.modules:
             return []
         home, definition = found
         if isinstance(definition, ast.ClassDef):
             return [f for f in home.functions if f.owner is definition and not f.is_test]
         return [definition]
+
+    def run_by(self, function: Function, call: ast.Call) -> list[Function]:
+        """Return the functions that *call* runs itself: of a class, its constructor only.
+
+        What else a class can do counts for `called`, which asks what comes of it.
+        """
+        helpers = self.called(function, call)
+        name = function.module.resolve(call.func).rpartition(".")[2]
+        return [f for f in helpers if not f.owner or f.owner.name != name or f.name in _BUILDERS]
+
+    def _class_of(
+        self, function: Function, node: ast.expr, depth: int = 3
+    ) -> tuple[Module, ast.ClassDef] | None:
+        """Find the class that *node* is, or is an instance of."""
+        module, text = function.module, unparsed(node)
+        if isinstance(node, (ast.Call, ast.Await)):
+            inner = node.func if isinstance(node, ast.Call) else node.value
+            return self._class_of(function, inner, depth)
+        found = self.defined(module, module.resolve(node))
+        if found and isinstance(found[1], ast.ClassDef):
+            return found[0], found[1]
+        if depth == 0 or not isinstance(node, (ast.Name, ast.Attribute)):
+            return None
+        siblings = (f for f in module.functions if function.owner and f.owner is function.owner)
+        for place in siblings if isinstance(node, ast.Attribute) else [function]:
+            for value in place.bound.get(text, ()):
+                return self._class_of(place, value, depth - 1)
+        if isinstance(node, ast.Name) and node.id in function.params:
+            return self._class_given_by(self._fixture(function, node.id), depth - 1)
+        return None
+
+    def _class_given_by(
+        self, fixture: Function | None, depth: int
+    ) -> tuple[Module, ast.ClassDef] | None:
+        """Find the class of what a fixture returns or yields."""
+        if fixture is None or fixture.module not in self.modules:
+            return None
+        given = (n.value for n in fixture.own_nodes if isinstance(n, (ast.Return, ast.Yield)))
+        found = (self._class_of(fixture, value, depth) for value in given if value is not None)
+        return next(filter(None, found), None)
+
+    def has_program(self, name: str) -> bool:
+        """Say whether a module or script that Python is to run is one of the repository."""
+        script = re.search(r"[\w.-]+\.py\b", name)
+        if script:
+            return any(path.name == script.group() for path in self._files.values())
+        dotted = {name, f"{name}.__main__"} - {"", ".__main__"}
+        return any(f".{file}".endswith(f".{name}") for name in dotted for file in self._files)
 
     def _methods(self, module: Module, owner: ast.ClassDef | None, name: str) -> list[Function]:
         """Find a method in a class or, if it is not there, in its bases."""

@@ -19,6 +19,8 @@ class Finding:
     replacement: str
     certain: bool
     """Whether `fix` rewrites it."""
+    tests: tuple[str, ...] = ()
+    """The tests that wait there, if it is a wait."""
 
 
 class Plan(NamedTuple):

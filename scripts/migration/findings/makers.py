@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .finding import Finding
-from .parsing import SET_UP, SET_UP_ONCE, Function, Module, shortened
+from .parsing import SET_UP, SET_UP_ONCE, Function, shortened
 from .starts import Start, find_starts
 from .suite import Suite
 
@@ -14,6 +14,7 @@ _USE_OUR_BROKER = (
     "the fixture test_mqtt_broker: one broker for the session; isolated_mqtt_broker for a test "
     "that stops or fills it"
 )
+_USE_OUR_BROKER_IN_A_WIDER_SCOPE = "the fixture session_mqtt_broker: one broker for the session"
 _USE_OUR_BROKER_OBJECT = (
     "what it calls starts a broker that answers at once, if that is replaced; or the session's "
     "broker for all (apply --option 3)"
@@ -27,52 +28,93 @@ _USE_PROMPT_CLIENTS = (
     "mqtt_client_factory in tests with fixtures; else an autouse fixture that names "
     "prompt_mqtt_clients and redirected_mqtt_clients"
 )
+_WIDER = {"class", "module", "package"}
+_OWN_SETTINGS = {"username", "password", "tls", "websockets", "executable", "config_lines"}
 
 
-def check_makers(suite: Suite, module: Module) -> Iterator[Finding]:
-    """Find the functions that start a broker or make a client."""
-    starts = list(find_starts(suite, module))
+def check_makers(suite: Suite) -> Iterator[Finding]:
+    """Find the functions that start a broker or make a client: each start once."""
+    starts = [start for module in suite.modules for start in find_starts(suite, module)]
+    by_hand = {start.function for start in starts}
+    functions = [function for module in suite.modules for function in module.functions]
     for start in starts:
-        yield _found_start(start)
-    for function in module.functions:
-        if function not in (start.function for start in starts):
-            yield from _brokers_of(suite, function)
-        yield from _clients_of(suite, function)
+        yield _found_start(start, _users(suite, functions, start.function, "broker"))
+    for function in functions:
+        if function not in by_hand:
+            yield from _brokers_of(suite, function, functions)
+        yield from _clients_of(suite, function, functions)
 
 
-def _found_start(start: Start) -> Finding:
+def _users(
+    suite: Suite, functions: Sequence[Function], maker: Function, kind: str
+) -> list[Function]:
+    """Return the tests and set-ups that make something by calling *maker*."""
+    names = SET_UP | SET_UP_ONCE
+    users = [f for f in functions if f is not maker and (f.is_test or f.name in names)]
+    return [user for user in users if maker in suite.makers(user, kind)]
+
+
+def _found_start(start: Start, users: Sequence[Function]) -> Finding:
     function, call = start.function, start.call
-    if function.name in SET_UP:
-        kind, when = "per-test-broker", "for each test"
-    else:
-        kind, when = "helper-starts-broker", "outside of any fixture"
-    what = f"{function.title} starts a broker, {when}: {shortened(call)}"
+    kind, when = _how_often(function)
+    broker = "a broker" if start.broker == "mosquitto" else f"a broker, {start.broker}"
+    what = f"{_role(function)} starts {broker}, {when}: {shortened(call)}{_called_by(users)}"
     instead = _USE_ONE_CALL.format(start.replacement)
+    if kind != "helper-starts-broker":
+        instead = f"{_fixture_for(function)}; or {instead}"
+    if start.doubt:
+        instead += f" (fix leaves it: {start.doubt})"
     return Finding(
         function.module.path, call.lineno, kind, what, instead, certain=bool(start.rewrites)
     )
 
 
-def _brokers_of(suite: Suite, function: Function) -> Iterator[Finding]:
+def _how_often(function: Function) -> tuple[str, str]:
+    """Return the kind of a finding, and for what a broker is started."""
+    scope = function.fixture_scope
+    if function.name in SET_UP or scope == "function":
+        return "per-test-broker", "for each test"
+    if function.is_test:
+        return "per-test-broker", "of its own"
+    if scope in _WIDER:
+        return "per-module-broker", f"for each {scope}"
+    return "helper-starts-broker", f"by hand ({scope} scope)" if scope else "outside of any fixture"
+
+
+def _fixture_for(function: Function) -> str:
+    is_wide = function.fixture_scope in _WIDER
+    return _USE_OUR_BROKER_IN_A_WIDER_SCOPE if is_wide else _USE_OUR_BROKER
+
+
+def _called_by(users: Sequence[Function]) -> str:
+    if not users:
+        return ""
+    first = users[0].title
+    return f", for {first}" + (f" and {len(users) - 1} more that call it" if users[1:] else "")
+
+
+def _brokers_of(
+    suite: Suite, function: Function, functions: Sequence[Function]
+) -> Iterator[Finding]:
     call = suite.starts_broker(function)
     if call is None:
         return
-    path, scope = function.module.path, function.fixture_scope
-    if scope is None and _is_ours(suite, function):
-        return  # it is there on purpose
-    if scope == "function" or function.name in SET_UP:
-        what = f"{_role(function)} starts a broker for each test: {shortened(call)}"
-        yield Finding(path, call.lineno, "per-test-broker", what, _USE_OUR_BROKER, False)
-    elif function.is_test:
-        what = f"{function.title} starts a broker of its own: {shortened(call)}"
-        yield Finding(path, call.lineno, "per-test-broker", what, _USE_OUR_BROKER, False)
-    elif scope is None and (
-        function.name in SET_UP_ONCE or suite.is_direct(function, call, "broker")
-    ):
-        what = f"{function.title} starts a broker, outside of any fixture: {shortened(call)}"
-        yield Finding(
-            path, call.lineno, "helper-starts-broker", what, _USE_OUR_BROKER_OBJECT, False
-        )
+    is_direct = suite.is_direct(function, call, "broker")
+    scope = function.fixture_scope
+    if scope is None and (_is_ours(suite, function) or not is_direct):
+        return  # it is there on purpose, or told where it is
+    if scope in ("session", "dynamic") or _has_settings_of_its_own(call):
+        return
+    kind, when = _how_often(function)
+    users = _users(suite, functions, function, "broker") if is_direct else []
+    what = f"{_role(function)} starts a broker, {when}: {shortened(call)}{_called_by(users)}"
+    instead = _USE_OUR_BROKER_OBJECT if kind == "helper-starts-broker" else _fixture_for(function)
+    yield Finding(function.module.path, call.lineno, kind, what, instead, False)
+
+
+def _has_settings_of_its_own(call: ast.Call) -> bool:
+    """Say so of a TestMQTTBroker that the session's cannot stand in for."""
+    return bool({keyword.arg for keyword in call.keywords} & _OWN_SETTINGS)
 
 
 def _is_ours(suite: Suite, function: Function, depth: int = 3) -> bool:
@@ -86,7 +128,9 @@ def _is_ours(suite: Suite, function: Function, depth: int = 3) -> bool:
     return all(_is_ours(suite, helper, depth - 1) for helper in helpers)
 
 
-def _clients_of(suite: Suite, function: Function) -> Iterator[Finding]:
+def _clients_of(
+    suite: Suite, function: Function, functions: Sequence[Function]
+) -> Iterator[Finding]:
     call = suite.makes_client(function)
     if call is None or function.is_test or _is_thrown_away(function, call):
         return
@@ -94,8 +138,10 @@ def _clients_of(suite: Suite, function: Function) -> Iterator[Finding]:
     if function.fixture_scope:
         what = f"{_role(function)} makes a real client: {shortened(call)}"
         yield Finding(path, call.lineno, "client-in-fixture", what, _USE_OUR_CLIENTS, False)
-    elif function.name in SET_UP | SET_UP_ONCE or suite.is_direct(function, call, "client"):
+    elif suite.is_direct(function, call, "client"):
+        users = [f for f in _users(suite, functions, function, "client") if not f.is_test]
         what = f"{function.title} makes a client, outside of any fixture: {shortened(call)}"
+        what += _called_by(users)
         yield Finding(path, call.lineno, "helper-makes-client", what, _USE_PROMPT_CLIENTS, False)
 
 

@@ -14,8 +14,18 @@ from .sources import OUR_MODULES
 FunctionNode = Union[ast.FunctionDef, ast.AsyncFunctionDef]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 DEFINITIONS = (*FUNCTIONS, ast.ClassDef)
+RUNS_LATER = (*DEFINITIONS, ast.Lambda)
 LOOPS = (ast.While, ast.For, ast.AsyncFor)
-_MQTT_PACKAGES = {"paho", "aiomqtt", "asyncio_mqtt", "gmqtt", "hbmqtt", "amqtt", "flask_mqtt"}
+_MQTT_PACKAGES = {
+    "paho",
+    "aiomqtt",
+    "asyncio_mqtt",
+    "gmqtt",
+    "hbmqtt",
+    "amqtt",
+    "flask_mqtt",
+    "fastapi_mqtt",
+}
 MQTT_CLIENTS = {
     "paho.mqtt.client.Client",
     "aiomqtt.Client",
@@ -24,6 +34,8 @@ MQTT_CLIENTS = {
     "gmqtt.client.Client",
     "hbmqtt.client.MQTTClient",
     "amqtt.client.MQTTClient",
+    "flask_mqtt.Mqtt",
+    "fastapi_mqtt.FastMQTT",
 }
 PAHO_CLIENT = "paho.mqtt.client.Client"
 SET_UP = {"setUp", "asyncSetUp", "setup_method"}
@@ -46,6 +58,7 @@ class Module:
         self.functions += [Function(self, node, None) for node in _functions_in(self.tree)]
         for owner in _classes_in(self.tree):
             self.functions += [Function(self, node, owner) for node in _functions_in(owner)]
+        self.functions += [c for f in self.functions if f.is_test for c in f.coroutines()]
 
     @property
     def knows_mqtt(self) -> bool:
@@ -55,8 +68,8 @@ class Module:
 
     def function(self, name: str, owner: ast.ClassDef | None = None) -> Function | None:
         """Return its function of this name, or the method of a class of its."""
-        found = (f for f in self.functions if f.name == name and f.owner is owner)
-        return next(found, None)
+        named = (f for f in self.functions if f.name == name and f.owner is owner)
+        return next((f for f in named if f.outer is None), None)
 
     def stands_alone(self, statement: ast.stmt) -> bool:
         """Say whether nothing else is on the lines of *statement* but a comment."""
@@ -120,11 +133,17 @@ class Function:
     """A function of a file, or what the file does as it is imported."""
 
     def __init__(
-        self, module: Module, node: FunctionNode | ast.Module, owner: ast.ClassDef | None
+        self,
+        module: Module,
+        node: FunctionNode | ast.Module,
+        owner: ast.ClassDef | None,
+        outer: Function | None = None,
     ) -> None:
         self.module = module
         self.node = node
         self.owner = owner
+        self.outer = outer
+        """The test that it is a part of: a coroutine that the test defines, and runs."""
         self.name = "" if isinstance(node, ast.Module) else node.name
         self.own_nodes = [n for statement in node.body for n in walk_own(statement)]
         self.calls = [n for n in self.own_nodes if isinstance(n, ast.Call)]
@@ -135,7 +154,24 @@ class Function:
         if isinstance(self.node, ast.Module):
             return []
         args = self.node.args
-        return [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+        own = [arg.arg for arg in (*args.posonlyargs, *args.args, *args.kwonlyargs)]
+        return [*(self.outer.params if self.outer else ()), *own]
+
+    def coroutines(self) -> Iterator[Function]:
+        """Yield the coroutines that it defines and calls: `asyncio.run(main())`."""
+        called = {unparsed(call.func) for call in self.calls}
+        for node in self.own_nodes:
+            if isinstance(node, ast.AsyncFunctionDef) and node.name in called:
+                yield Function(self.module, node, self.owner, self)
+
+    @functools.cached_property
+    def bound(self) -> dict[str, list[ast.expr]]:
+        """What it binds, each with what that gets its values from."""
+        found: dict[str, list[ast.expr]] = {}
+        for node in self.own_nodes:
+            for target, value in bindings(node):
+                found.setdefault(unparsed(target), []).append(value)
+        return found
 
     @functools.cached_property
     def decorators(self) -> list[ast.expr]:
@@ -183,6 +219,8 @@ class Function:
     @property
     def is_test(self) -> bool:
         """Whether pytest would run it as a test."""
+        if self.outer is not None:
+            return True
         return self.name.startswith("test") and self.fixture_scope is None
 
     @property
@@ -194,6 +232,8 @@ class Function:
     @property
     def title(self) -> str:
         """What a finding calls it."""
+        if self.outer is not None:
+            return self.outer.title
         if not self.name:
             return "the module itself"
         return f"{self.owner.name}.{self.name}()" if self.owner else f"{self.name}()"
@@ -216,7 +256,7 @@ def _passes_a_mock_in(decorator: ast.expr) -> bool:
 def walk_own(node: ast.AST) -> Iterator[ast.AST]:
     """Walk the code that runs when *node* runs: the functions that it defines run later."""
     yield node
-    if isinstance(node, DEFINITIONS):
+    if isinstance(node, RUNS_LATER):
         return
     for child in ast.iter_child_nodes(node):
         yield from walk_own(child)

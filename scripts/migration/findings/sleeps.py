@@ -8,24 +8,27 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .beside import begins_beside
 from .finding import Rewrite
 from .parsing import (
     LOOPS,
+    RUNS_LATER,
     Function,
     bindings,
     blocks_in,
     called_name,
     keyword_value,
     unparsed,
-    walk_own,
 )
+from .pauses import EXPLICIT, is_no_wait
 from .suite import Suite
 
-SLEEPS = {f"{library}.sleep" for library in ("time", "asyncio", "trio", "anyio", "gevent")}
+SLEEPS = {
+    f"{library}.sleep" for library in ("time", "asyncio", "trio", "anyio", "gevent", "eventlet")
+}
 _EVENTS = {"threading.Event", "multiprocessing.Event"}
 _WITHOUT_SETTING = {"wait", "is_set", "clear"}
 _LOOKS = re.compile(r"_?(assert|check|verify|expect|wait_for)\w*")
-EXPLICIT = re.compile(r"\btest_run_\w+_once\b")
 _WAITS = re.compile(r"(.*\.)?(sleep|test_run_\w+_once)|mqtt_monitor\.wait_for")
 
 
@@ -52,7 +55,9 @@ class Wait:
 def waits_in(suite: Suite, function: Function, block: list[ast.stmt]) -> Iterator[Wait]:
     """Yield the innermost statements that wait: a loop if it polls, else the sleep in it."""
     for index, statement in enumerate(block):
-        sleeps = [n for n in walk_own(statement) if _is_sleep(suite, function, n)]
+        if is_no_wait(function, statement):
+            continue
+        sleeps = [n for n in _awaited_nodes(statement) if _is_sleep(suite, function, n)]
         inner_blocks = blocks_in(statement)
         if sleeps and (not inner_blocks or _polls(statement)):
             sleep = next(n for n in sleeps if isinstance(n, ast.Call))
@@ -61,6 +66,23 @@ def waits_in(suite: Suite, function: Function, block: list[ast.stmt]) -> Iterato
         elif sleeps:
             for inner in inner_blocks:
                 yield from waits_in(suite, function, inner)
+
+
+def _awaited_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """Walk the code that is over when *node* is: not what runs beside the test from there on."""
+    yield node
+    if isinstance(node, RUNS_LATER) or begins_beside(node):
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _awaited_nodes(child)
+
+
+def causes(suite: Suite, wait: Wait) -> list[Wait]:
+    """Return where the helpers sleep by which a function waits; the wait itself if by none."""
+    if not wait.helper:
+        return [wait]
+    helpers = suite.run_by(wait.function, wait.sleep)
+    return [cause for helper in helpers for cause in _sleeps_of(suite, helper)]
 
 
 def _polls(statement: ast.stmt) -> bool:
@@ -86,10 +108,7 @@ def _is_sleep(suite: Suite, function: Function, node: ast.AST) -> bool:
         # A sleep of no time lets others run, and waits for nothing.
         seconds = seconds_of(node)
         return not isinstance(seconds, ast.Constant) or bool(seconds.value)
-    helpers = suite.called(function, node)
-    helpers = [helper for helper in helpers if _sleeps_somewhere(suite, helper)]
-    # What a helper does with live things is found there; a test that calls it waits nevertheless.
-    return any(function.is_test or not suite.is_in_use(helper) for helper in helpers)
+    return any(_sleeps_of(suite, helper) for helper in suite.run_by(function, node))
 
 
 def seconds_of(call: ast.Call) -> ast.expr | None:
@@ -153,20 +172,14 @@ def _may_set(use: ast.AST, name: str) -> bool:
     return not is_harmless or _last_name(use) == name
 
 
-def _sleeps_somewhere(suite: Suite, helper: Function) -> bool:
-    if helper not in suite.sleepers:
-        suite.sleepers[helper] = False  # while we look, for helpers that call each other
-        suite.sleepers[helper] = _search_sleep(suite, helper)
-    return suite.sleepers[helper]
-
-
-def _search_sleep(suite: Suite, helper: Function) -> bool:
-    if helper.is_test or any(map(_is_explicit, helper.own_nodes)):
-        return False
-    if any(_pauses(suite, helper, call) for call in helper.calls):
-        return True
-    called = (inner for call in helper.calls for inner in suite.called(helper, call))
-    return any(_sleeps_somewhere(suite, inner) for inner in called)
+def _sleeps_of(suite: Suite, helper: Function) -> list[Wait]:
+    """Return the sleeps of a helper, and of those that it calls."""
+    if helper not in suite.sleeps:
+        suite.sleeps[helper] = []  # while we look, for helpers that call each other
+        if not helper.is_test and not any(map(_is_explicit, helper.own_nodes)):
+            waits = list(waits_in(suite, helper, helper.node.body))
+            suite.sleeps[helper] = [cause for wait in waits for cause in causes(suite, wait)]
+    return suite.sleeps[helper]
 
 
 def _is_explicit(node: ast.AST) -> bool:

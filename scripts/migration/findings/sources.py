@@ -19,6 +19,10 @@ OUR_MODULES = {
 OUR_FOLDER = "mqtt_testing"
 SIGN_OF_OURS = re.compile(r"^(_register\(|register\(|class ConcurrentFuturesFix\b)", re.M)
 _SKIPPED_FOLDERS = {"venv", "env", "node_modules", "build", "dist", "site-packages", "__pycache__"}
+_VENDORED = re.compile(
+    r"_?vendor(ed|s)?|third[_-]?party|3rd[_-]?party|externals?|extern|submodules?|bower_components",
+    re.I,
+)
 _TEST_FOLDER = re.compile(r"tests?|testing|\w+_tests?|tests?_\w+")
 _TEST_FILE = re.compile(r"test_\w+\.py|\w+_test\.py|tests?\.py|conftest\.py")
 
@@ -51,6 +55,13 @@ def is_skipped(folder: Path) -> bool:
         or (folder / "pyvenv.cfg").exists()
         or (name == OUR_FOLDER and (folder / "registration.py").exists())
     )
+
+
+def is_vendored(repo: Path, path: Path) -> bool:
+    """Return whether a file was copied from elsewhere, or lies in a repository of its own."""
+    folders = [repo / folder for folder in path.parents if folder.parts]
+    is_a_copy = any(map(_VENDORED.fullmatch, path.parts[:-1]))
+    return is_a_copy or any((folder / ".git").exists() for folder in folders)
 
 
 def is_of_the_tests(path: Path, tests: Path) -> bool:

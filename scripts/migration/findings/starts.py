@@ -1,4 +1,4 @@
-"""What a statement that starts mosquitto by hand becomes."""
+"""What a statement that starts a broker by hand becomes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .finding import Rewrite
-from .parsing import DEFINITIONS, Function, Module, blocks_in, unparsed
+from .importing import CannotImportError, import_of_ours
+from .parsing import DEFINITIONS, Function, Module, blocks_in, shortened, unparsed, walk_own
 from .sleeps import SLEEPS
 from .suite import Suite
 
@@ -16,37 +17,53 @@ _BROKER_MODULE = "mqtt_test_broker"
 _BROKER_CLASS = "TestMQTTBroker"
 _DEFAULT_PORT = "1883"
 _HARMLESS_OPTIONS = {"-v", "--verbose", "-d", "--daemon", "-q", "--quiet"}
-_OF_A_PROCESS_ONLY = {"communicate", "stdin", "stdout", "stderr", "send_signal", "returncode"}
+_OF_A_PROCESS_ONLY = {"stdin", "stdout", "stderr", "send_signal", "returncode"}
 
 
 @dataclass(frozen=True)
 class Start:
-    """A statement that starts mosquitto."""
+    """A statement that starts a broker."""
 
     function: Function
     call: ast.Call
+    broker: str
     replacement: str
     """The statement to write instead, of it and of the sleep behind it."""
+    sleep: ast.stmt | None = None
+    """The sleep behind it: one cause, one finding."""
     rewrites: tuple[Rewrite, ...] = ()
     """What `fix` does, where the replacement is certain."""
+    doubt: str = ""
+    """Why it is not."""
+
+
+class _NotCertainError(Exception):
+    """Why a start is left to the user."""
 
 
 def find_starts(suite: Suite, module: Module) -> Iterator[Start]:
-    """Yield the statements outside of tests and fixtures that start mosquitto by hand."""
+    """Yield the statements that start a broker by hand, each with the sleep behind it."""
     for function in module.functions:
-        if not function.is_test and function.fixture_scope is None:
-            yield from _starts_in(suite, function, function.node.body)
+        yield from _starts_in(suite, function, function.node.body)
 
 
 def _starts_in(suite: Suite, function: Function, block: list[ast.stmt]) -> Iterator[Start]:
     for statement, following in zip(block, [*block[1:], None]):
-        call = getattr(statement, "value", None)
-        if isinstance(call, ast.Call) and suite.starts_process(function, call):
-            yield _start(suite, function, statement, call, following)
+        inner_blocks = blocks_in(statement)
+        own = [statement] if not inner_blocks else _heads_of(statement)
+        calls = [n for part in own for n in walk_own(part) if isinstance(n, ast.Call)]
+        for call in calls:
+            if suite.starts_process(function, call):
+                yield _start(suite, function, statement, call, following)
+                break
         # What a definition in the block does, it does when it is called.
-        inner_blocks = [] if isinstance(statement, DEFINITIONS) else blocks_in(statement)
-        for inner in inner_blocks:
+        for inner in [] if isinstance(statement, DEFINITIONS) else inner_blocks:
             yield from _starts_in(suite, function, inner)
+
+
+def _heads_of(statement: ast.stmt) -> list[ast.expr]:
+    """Return what a compound statement does before its blocks: what `with` enters."""
+    return [item.context_expr for item in getattr(statement, "items", ())]
 
 
 def _start(
@@ -56,7 +73,8 @@ def _start(
     call: ast.Call,
     following: ast.stmt | None,
 ) -> Start:
-    port = _port_in(_words_of(call))
+    broker = suite.broker_started(function, call)
+    port = _port_in(_words_of(call)) if broker == "mosquitto" else _DEFAULT_PORT
     head = "broker = "
     if isinstance(statement, ast.Assign):
         head = f"{unparsed(statement.targets[-1])} = "
@@ -64,26 +82,74 @@ def _start(
         head = "return "
     options = f"port={port}" if port else "port=..., config_lines=[...]"
     replacement = f"{head}{_BROKER_CLASS}({options}).start()"
-    is_certain = (
-        port is not None
-        and following is not None
-        and isinstance(statement, ast.Assign)
-        and len(statement.targets) == 1
-        and function.module.resolve(call.func) == "subprocess.Popen"
-        and _is_sleep(function, following)
-        and all(map(function.module.stands_alone, (statement, following)))
-        and _can_be_imported(suite, function.module)
-        and not _process_is_used(suite)
-    )
-    if not is_certain or following is None:
-        return Start(function, call, replacement)
-    dot = "." if _is_in_package(suite, function.module) else ""
-    imported = f"from {dot}{_BROKER_MODULE} import {_BROKER_CLASS}"
+    sleep = following if following is not None and _is_sleep(function, following) else None
+    try:
+        _check_program(function, call, broker, port)
+        _check_statement(function, statement, call, sleep)
+        _check_use(suite)
+        imported = import_of_ours(suite, function.module, _BROKER_MODULE, _BROKER_CLASS)
+    except (_NotCertainError, CannotImportError) as error:
+        return Start(function, call, broker, replacement, sleep, doubt=str(error))
+    assert sleep is not None
     rewrites = (
         Rewrite(statement.lineno, (replacement,), imported),
-        Rewrite(following.lineno, ()),
+        Rewrite(sleep.lineno, ()),
     )
-    return Start(function, call, replacement, rewrites)
+    return Start(function, call, broker, replacement, sleep, rewrites)
+
+
+# --- What keeps a start from being certain ------------------------------------------------------
+
+
+def _check_program(function: Function, call: ast.Call, broker: str, port: str | None) -> None:
+    starter = function.module.resolve(call.func)
+    if broker != "mosquitto":
+        raise _NotCertainError(
+            f"it is {broker}, which TestMQTTBroker, a mosquitto, may not replace"
+        )
+    if starter != "subprocess.Popen":
+        raise _NotCertainError(f"{starter}() gives something else than subprocess.Popen()")
+    if port is None:
+        raise _NotCertainError("its command line says more than a port")
+
+
+def _check_statement(
+    function: Function, statement: ast.stmt, call: ast.Call, sleep: ast.stmt | None
+) -> None:
+    is_plain = isinstance(statement, ast.Assign) and statement.value is call
+    if not is_plain or len(getattr(statement, "targets", ())) != 1:
+        raise _NotCertainError("its process is not assigned to one name")
+    if sleep is None:
+        raise _NotCertainError("no sleep stands right behind it")
+    if not all(map(function.module.stands_alone, (statement, sleep))):
+        raise _NotCertainError("it shares its line with something else")
+    if not function.module.is_rewritable:
+        raise _NotCertainError("its file is not in UTF-8, or has line ends of its own kind")
+
+
+def _check_use(suite: Suite) -> None:
+    """Raise if a test file may do with the process what cannot be done with a broker."""
+    for function in (function for module in suite.modules for function in module.functions):
+        attributes = (n for n in function.own_nodes if isinstance(n, ast.Attribute))
+        for node in (n for n in attributes if n.attr in _OF_A_PROCESS_ONLY):
+            if not _is_of_another(suite, function, node.value):
+                place = f"{function.module.path}:{node.lineno}"
+                raise _NotCertainError(f"{place} may need its process: {shortened(node)}")
+
+
+def _is_of_another(suite: Suite, function: Function, node: ast.expr) -> bool:
+    """Say whether *node* is certainly no broker's process: what is bound here, to other calls."""
+    if isinstance(node, ast.Call):
+        return function.module.resolve(node.func) == "subprocess.run"
+    values = function.bound.get(unparsed(node), [])
+    made = [value.value if isinstance(value, ast.Await) else value for value in values]
+    is_known = all(isinstance(value, ast.Call) for value in made) and not suite.is_live(
+        function, node
+    )
+    return unparsed(node) == "sys" or (bool(made) and is_known)
+
+
+# --- The command line ---------------------------------------------------------------------------
 
 
 def _words_of(call: ast.Call) -> Sequence[ast.expr]:
@@ -131,19 +197,5 @@ def _number(word: ast.expr) -> str | None:
 
 def _is_sleep(function: Function, statement: ast.stmt) -> bool:
     call = statement.value if isinstance(statement, ast.Expr) else None
+    call = call.value if isinstance(call, ast.Await) else call
     return isinstance(call, ast.Call) and function.module.resolve(call.func) in SLEEPS
-
-
-def _can_be_imported(suite: Suite, module: Module) -> bool:
-    beside = (ours.path for ours in suite.ours if ours.path.parent == module.path.parent)
-    return module.is_rewritable and any(path.stem == _BROKER_MODULE for path in beside)
-
-
-def _is_in_package(suite: Suite, module: Module) -> bool:
-    return suite.has_file(module.path.parent / "__init__.py")
-
-
-def _process_is_used(suite: Suite) -> bool:
-    """Say whether any test file does with a process what cannot be done with a broker."""
-    nodes = (node for module in suite.modules for node in ast.walk(module.tree))
-    return any(isinstance(n, ast.Attribute) and n.attr in _OF_A_PROCESS_ONLY for n in nodes)

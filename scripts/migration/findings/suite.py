@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
+from .beside import functions_beside
 from .definitions import Definitions
 from .parsing import (
     FUNCTIONS,
@@ -20,19 +22,14 @@ from .parsing import (
     called_name,
     unparsed,
 )
+from .programs import STARTERS, started_broker
 
 _LIVE_NAME = re.compile(r"mqtt|mosquitto|paho|camera_?detector", re.I)
-BROKER_BINARY = re.compile(
-    r"mosquitto(?!_(pub|sub|passwd|rr))|\b(emqx|hivemq|vernemq|nanomq)\b", re.I
-)
 _BROKER_CLASS = re.compile(r"\w*(mqtt|mosquitto)\w*(broker|server|container)", re.I)
-_STARTERS = re.compile(
-    r"subprocess\.(Popen|run|call|check_call|check_output|getoutput)|os\.(system|popen|spawn\w+)"
-    r"|asyncio\.(subprocess\.)?create_subprocess_(exec|shell)|.*\bcontainers\.run|pexpect\.spawn"
-)
 _CALLBACK = re.compile(
     r"_?on_(pre_)?(message|connect|disconnect|publish|subscribe|unsubscribe|log)"
 )
+_CALLBACK_DECORATOR = re.compile(rf"{_CALLBACK.pattern}|on_topic|(\w+_)?callback|subscribe")
 _WRITERS = {"append", "appendleft", "add", "put", "put_nowait", "set", "update", "extend", "insert"}
 _Scope = Union[Function, ast.ClassDef, Module]
 
@@ -42,7 +39,7 @@ class Suite(Definitions):
 
     def __init__(self, repo: Path, tests: Path) -> None:
         super().__init__(repo, tests)
-        self.sleepers: dict[Function, bool] = {}
+        self.sleeps: dict[Function, list[Any]] = {}
         self._live_calls: dict[ast.Call, bool] = {}
         self._live: defaultdict[_Scope, set[str]] = defaultdict(set)
         self._reaches: dict[tuple[Function, str], ast.Call | None] = {}
@@ -67,6 +64,14 @@ class Suite(Definitions):
             )
         return self._reaches[key]
 
+    def makers(self, function: Function, kind: str, depth: int = 5) -> set[Function]:
+        """Return the helpers by which *function* makes a client or starts a broker."""
+        call = self._first_call(function, kind)
+        if call is None or depth == 0:
+            return set()
+        helpers = {h for h in self.called(function, call) if self._first_call(h, kind)}
+        return helpers.union(*(self.makers(helper, kind, depth - 1) for helper in helpers))
+
     def _call_makes(self, function: Function, call: ast.Call, kind: str) -> bool:
         if self.is_direct(function, call, kind):
             return True
@@ -89,31 +94,24 @@ class Suite(Definitions):
         return any(found[0].resolve(base) == PAHO_CLIENT for base in found[1].bases)
 
     def _is_broker(self, function: Function, call: ast.Call) -> bool:
+        return bool(self.broker_started(function, call))
+
+    def broker_started(self, function: Function, call: ast.Call) -> str:
+        """Return the name of the broker that *call* itself starts or makes; "" for none."""
         name = function.module.resolve(call.func)
-        if _STARTERS.fullmatch(name):
-            return self.starts_process(function, call)
-        last = name.rpartition(".")[2]
+        started = started_broker(function, call)
+        if started or STARTERS.fullmatch(name):
+            return started
         if name in ("amqtt.broker.Broker", "hbmqtt.broker.Broker"):
-            return True
+            return name.partition(".")[0]
+        last = name.rpartition(".")[2]
         # A class that the tests define themselves is known by what it does.
         is_class = last[:1].isupper() and not self.called(function, call)
-        return is_class and bool(_BROKER_CLASS.fullmatch(last))
+        return last if is_class and _BROKER_CLASS.fullmatch(last) else ""
 
     def starts_process(self, function: Function, call: ast.Call) -> bool:
-        """Say whether *call* starts the process of a broker."""
-        given = [*call.args, *(keyword.value for keyword in call.keywords)]
-        words = [unparsed(node) for node in (*given, *map(_executable, given))]
-        is_starter = _STARTERS.fullmatch(function.module.resolve(call.func))
-        named = (BROKER_BINARY.search(word) for word in self._with_values(function, words))
-        return bool(is_starter) and any(named)
-
-    @staticmethod
-    def _with_values(function: Function, words: Sequence[str]) -> Iterator[str]:
-        """Yield the arguments, and what was assigned to those that are mere names."""
-        yield from words
-        for node in (*function.own_nodes, *function.module.tree.body):
-            if isinstance(node, ast.Assign) and any(unparsed(t) in words for t in node.targets):
-                yield unparsed(node.value)
+        """Say whether *call* starts the process or container of a broker."""
+        return bool(started_broker(function, call))
 
     # Live names
 
@@ -124,7 +122,9 @@ class Suite(Definitions):
     def is_live_node(self, function: Function, node: ast.AST) -> bool:
         """Say whether *node* itself, not what is in it, is something live."""
         if isinstance(node, ast.Name):
-            return node.id in self._live[function] or node.id in self._live[function.module]
+            scopes: list[_Scope] = [function, function.module]
+            scopes += [function.outer] if function.outer else []
+            return any(node.id in self._live[scope] for scope in scopes)
         if isinstance(node, ast.Attribute) and unparsed(node.value) in ("self", "cls"):
             return function.owner is not None and node.attr in self._live[function.owner]
         if isinstance(node, ast.Call):
@@ -132,6 +132,11 @@ class Suite(Definitions):
                 self._live_calls[node] = self._makes_something_live(function, node)
             return self._live_calls[node]
         return False
+
+    @functools.cached_property
+    def beside(self) -> set[Function]:
+        """The functions that run beside the tests, which do not wait for them."""
+        return functions_beside(self)
 
     def _makes_something_live(self, function: Function, call: ast.Call) -> bool:
         if any(self._call_makes(function, call, kind) for kind in ("client", "broker")):
@@ -215,11 +220,11 @@ class Suite(Definitions):
         """Mark what MQTT callbacks write to: what a test looks at to see what has arrived."""
         if not function.module.knows_mqtt:
             return
-        if _CALLBACK.fullmatch(function.name) and not function.is_test:
+        if _is_callback(function.node) and not function.is_test:
             self._note_written(function, function.node, nested=False)
         for statement in function.node.body:
             for node in ast.walk(statement):
-                if isinstance(node, FUNCTIONS) and _CALLBACK.fullmatch(node.name):
+                if isinstance(node, FUNCTIONS) and _is_callback(node):
                     self._note_written(function, node, nested=True)
                 for callback in _registered_callbacks(node):
                     self._note_callback(function, callback)
@@ -258,14 +263,14 @@ class Suite(Definitions):
         self._live[function if nested else function.module] |= shared
 
 
-def _executable(command: ast.expr) -> ast.expr:
-    """Return what is run, of a command that is written as a list."""
-    if isinstance(command, ast.BinOp):  # BROKER + ["-p", "1884"]
-        return _executable(command.left)
-    if isinstance(command, (ast.List, ast.Tuple)) and command.elts:
-        first = command.elts[0]
-        return first.value if isinstance(first, ast.Starred) else first
-    return command
+def _is_callback(node: ast.AST) -> bool:
+    """Say so by its name, or by what it is decorated with: `@mqtt.on_message()`."""
+    if not isinstance(node, FUNCTIONS):
+        return False
+    decorators = (d.func if isinstance(d, ast.Call) else d for d in node.decorator_list)
+    names = (d.attr for d in decorators if isinstance(d, ast.Attribute))
+    is_decorated = any(map(_CALLBACK_DECORATOR.fullmatch, names))
+    return is_decorated or bool(_CALLBACK.fullmatch(node.name))
 
 
 def _registered_callbacks(node: ast.AST) -> Iterator[ast.expr]:
