@@ -8,8 +8,6 @@ Needs libcst::
 
 from __future__ import annotations
 
-import ast
-import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
@@ -18,8 +16,9 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from .findings import NOWHERE, Plan, Rewrite, plans, read_source
+from .house_style import Style, fitted, style_of
+from .placing import with_import
 from .unused_imports import without_unused_imports
-from .wiring import with_block
 
 _Loop = Union[cst.While, cst.For]
 _Replacement = Union[cst.BaseStatement, cst.FlattenSentinel[cst.BaseStatement], cst.RemovalSentinel]
@@ -33,36 +32,21 @@ def fixed_sources(repo: Path, tests: Path = NOWHERE) -> dict[Path, str]:
     The texts keep their line ends, so write them as UTF-8 bytes, or with ``newline=""``.
     """
     fixed = {}
+    style = style_of(repo)
     for path, plan in plans(repo, tests).items():
         text, encoding = read_source(repo / path)
         bom = _BOM if encoding == "utf-8-sig" else ""
-        fixed[path] = bom + _rewritten(text, plan)
+        fixed[path] = bom + _rewritten(text, plan, style)
     return fixed
 
 
-def _rewritten(text: str, plan: Plan) -> str:
+def _rewritten(text: str, plan: Plan, style: Style) -> str:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
-    code = wrapper.visit(_Rewriter(plan.rewrites)).code
+    code = wrapper.visit(_Rewriter(plan.rewrites, style)).code
     code = without_unused_imports(text, code, plan.names_used_elsewhere)
-    wanted = sorted({rewrite.imported for rewrite in plan.rewrites if rewrite.imported})
-    present = set(map(ast.unparse, ast.parse(text).body))
-    missing = "".join(f"{line}\n" for line in wanted if line not in present)
-    return _with_imports(code, missing) if missing else code
-
-
-def _with_imports(text: str, imports: str) -> str:
-    """Put imports below those that a file begins with, or where imports may begin."""
-    place = 0
-    for node in ast.parse(text).body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            place = node.end_lineno or 0
-        elif not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
-            break
-    lines = io.StringIO(text).readlines()  # with their line ends
-    if not place or not lines[place - 1].endswith("\n"):
-        return with_block(text, imports)
-    newline = "\r\n" if lines[place - 1].endswith("\r\n") else "\n"
-    return "".join([*lines[:place], imports.replace("\n", newline), *lines[place:]])
+    for imported in sorted({rewrite.imported for rewrite in plan.rewrites if rewrite.imported}):
+        code = with_import(code, imported, style)
+    return code
 
 
 class _Rewriter(cst.CSTTransformer):
@@ -70,9 +54,10 @@ class _Rewriter(cst.CSTTransformer):
 
     METADATA_DEPENDENCIES = (PositionProvider,)
 
-    def __init__(self, planned: Sequence[Rewrite]) -> None:
+    def __init__(self, planned: Sequence[Rewrite], style: Style) -> None:
         super().__init__()
         self._planned = {rewrite.line: rewrite.statements for rewrite in planned}
+        self._style = style
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
@@ -83,7 +68,7 @@ class _Rewriter(cst.CSTTransformer):
             return updated_node
         if not statements:
             return cst.RemoveFromParent()
-        new = [_parsed(statement) for statement in statements]
+        new = [self._parsed(original_node, statement) for statement in statements]
         new[0] = new[0].with_changes(leading_lines=updated_node.leading_lines)
         new[-1] = new[-1].with_changes(trailing_whitespace=updated_node.trailing_whitespace)
         return cst.FlattenSentinel(new)
@@ -100,7 +85,7 @@ class _Rewriter(cst.CSTTransformer):
         statements = self._statements_for(original_node)
         if not statements:
             return updated_node
-        new = [_parsed(statement) for statement in statements]
+        new = [self._parsed(original_node, statement) for statement in statements]
         inner = [cst.EmptyLine(comment=comment) for comment in _comments_in(original_node)]
         new[0] = new[0].with_changes(leading_lines=[*updated_node.leading_lines, *inner])
         return cst.FlattenSentinel(new)
@@ -109,11 +94,12 @@ class _Rewriter(cst.CSTTransformer):
         line = self.get_metadata(PositionProvider, node).start.line
         return self._planned.get(line)
 
-
-def _parsed(statement: str) -> cst.SimpleStatementLine:
-    parsed = cst.parse_statement(statement)
-    assert isinstance(parsed, cst.SimpleStatementLine)
-    return parsed
+    def _parsed(self, replaced: cst.CSTNode, statement: str) -> cst.SimpleStatementLine:
+        indent = self.get_metadata(PositionProvider, replaced).start.column
+        written = statement.replace('"#"', f"{self._style.quote}#{self._style.quote}")
+        parsed = cst.parse_statement(fitted(written, indent, self._style))
+        assert isinstance(parsed, cst.SimpleStatementLine)
+        return parsed
 
 
 def _comments_in(loop: _Loop) -> Iterator[cst.Comment]:

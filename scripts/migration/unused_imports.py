@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Union
 
 import libcst as cst
+import libcst.matchers as m
 from libcst.metadata import (
     CodeRange,
     ImportAssignment,
@@ -23,7 +24,9 @@ from libcst.metadata import (
     ScopeProvider,
 )
 
+_NO_COMMA = cst.MaybeSentinel.DEFAULT
 _Statement = Union[cst.Import, cst.ImportFrom]
+_TAKES_NAMES = {"setattr", "delattr", "getattr", "hasattr", "object", "multiple", "setitem"}
 _KEPT_ON_PURPOSE = re.compile(r"#.*(noqa|unused-import|isort)")
 _FILE_KEPT_ON_PURPOSE = re.compile(r"^\s*# *(ruff|flake8): *noqa", re.M)
 
@@ -124,31 +127,55 @@ def _is_meant_to_stay(found: _Import, text: str) -> bool:
         is_renamed_to_itself
         or any(map(_KEPT_ON_PURPOSE.search, lines))
         or _is_named_in_a_string(found.name, text)
-        or (len(lines) > 1 and "#" in "".join(lines))
     )
 
 
 def _is_named_in_a_string(name: str, text: str) -> bool:
-    """Say whether a string may mean it: in ``__all__``, in a path for `patch`, in an annotation."""
+    """Say whether a string may mean it: in ``__all__``, or for `patch`, alone or in a path."""
     strings = _Strings()
     cst.parse_module(text).visit(strings)
-    return any(re.search(rf"(^|\.){name}(\.|$)", string) for string in strings.found)
+    is_in_a_path = any(re.search(rf"(^|\.){name}(\.|$)", path) for path in strings.paths)
+    return name in strings.names or is_in_a_path
 
 
 class _Strings(cst.CSTVisitor):
-    """Collects what is in the strings of a file."""
+    """Collects the strings of a file that may name something of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: list[str] = []
+        self.paths: list[str] = []
+        """Those with a dot in them, and parts of such."""
+        self.names: set[str] = set()
+        """Those in ``__all__``, and what `setattr`, `patch.object` and the like are given."""
 
     def visit_SimpleString(self, node: cst.SimpleString) -> None:
-        """Take it in."""
-        self.found.append(node.raw_value.strip())
+        """Take in a path."""
+        self.paths += [node.raw_value.strip()] if "." in node.raw_value else []
 
     def visit_FormattedStringText(self, node: cst.FormattedStringText) -> None:
-        """Take it in."""
-        self.found.append(node.value.strip())
+        """Take in a part of a path."""
+        self.paths.append(node.value.strip())
+
+    def visit_Assign(self, node: cst.Assign) -> None:
+        """Take in what ``__all__`` is."""
+        if any(m.matches(target.target, m.Name("__all__")) for target in node.targets):
+            self._take_names(node.value)
+
+    def visit_AugAssign(self, node: cst.AugAssign) -> None:
+        """Take in what ``__all__`` gets."""
+        if m.matches(node.target, m.Name("__all__")):
+            self._take_names(node.value)
+
+    def visit_Call(self, node: cst.Call) -> None:
+        """Take in what is replaced by its name."""
+        called = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+        if isinstance(called, cst.Name) and called.value in _TAKES_NAMES:
+            for argument in node.args:
+                self._take_names(argument.value)
+
+    def _take_names(self, node: cst.CSTNode) -> None:
+        found = m.findall(node, m.SimpleString())
+        self.names |= {s.raw_value for s in found if isinstance(s, cst.SimpleString)}
 
 
 def _without(imports: Sequence[_Import], text: str) -> str:
@@ -159,7 +186,12 @@ def _without(imports: Sequence[_Import], text: str) -> str:
     place = imports[0].place
     lines = _lines_of(text)
     first, last = place.start.line - 1, place.end.line
-    if left:
+    alone = _lines_alone(imports, lines)
+    if left and len(alone) == len(imports):
+        lines[:] = [line for number, line in enumerate(lines) if number not in alone]
+    elif left and last - first > 1 and "#" in "".join(lines[first:last]):
+        pass  # whose comment it is, nobody can say
+    elif left:
         left[-1] = left[-1].with_changes(semicolon=cst.MaybeSentinel.DEFAULT)
         code = "".join(cst.Module([]).code_for_node(statement) for statement in left)
         head, tail = lines[first][: place.start.column], lines[last - 1][place.end.column :]
@@ -170,6 +202,17 @@ def _without(imports: Sequence[_Import], text: str) -> str:
     else:
         _cut(lines, first, last)
     return "".join(lines)
+
+
+def _lines_alone(imports: Sequence[_Import], lines: Sequence[str]) -> set[int]:
+    """Return the lines of the names that each have one to themselves, but for a comment."""
+    first, last = imports[0].place.start.line - 1, imports[0].place.end.line
+    found: set[int] = set()
+    for unused in imports:
+        name = re.escape(cst.Module([]).code_for_node(unused.alias.with_changes(comma=_NO_COMMA)))
+        alone = re.compile(rf"\s*{name}\s*(,\s*)?(#.*)?\s*")
+        found.update(n for n in range(first, last) if alone.fullmatch(lines[n]))
+    return found
 
 
 def _lines_of(text: str) -> list[str]:

@@ -88,6 +88,9 @@ def imports_after(repo, before, body="time.sleep(2)", end="\n"):
         ("# ruff: noqa\nimport time\n", None),
         ("import time as time\n", None),
         ("import time\n__all__ = ['time']\n", None),
+        ("import time\n__all__ = []\n__all__ += ['time']\n", None),
+        ("import time\nsetattr(globals(), 'time', None)\n", None),
+        ("import time\nKEY = {'time': 1}['time']\n", "KEY = {'time': 1}['time']\n"),
         ("import time\nCLOCK = f'{__name__}.time.time'\n", None),
         ("import time\nNOW = time.time\n", None),
         ("try:\n    import time\nexcept ImportError:\n    raise\n", None),
@@ -105,7 +108,11 @@ def test_an_import_that_the_fix_leaves_unused_goes(repo, before, after, end):
         ("from time import sleep, time\n", "from time import time\n"),
         ("from time import (\n    sleep,\n    time,\n)\n", "from time import (\n    time,\n)\n"),
         ("from time import (\n    time,\n    sleep,\n)\n", "from time import (\n    time,\n)\n"),
-        ("from time import (  # why\n    time,\n    sleep,\n)\n", None),
+        (
+            "from time import (  # why\n    time,\n    sleep,  # to wait\n)\n",
+            "from time import (  # why\n    time,\n)\n",
+        ),
+        ("from time import (sleep, time,  # both\n)\n", None),
         ("from time import *\nfrom time import sleep\n", "from time import *\n"),
     ],
 )
