@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeGuard
 
 _BROKER_PORTS = {1883, 8883, "1883", "8883"}
+_SEQUENCES = (ast.List, ast.Tuple)
 _PORT_NAME = re.compile(r"(\w*_)?port", re.I)
 _BROKER_URL = re.compile(r"\bmqtts?://[^/\s]*:\d+")
 _BROKER_CONFIG = re.compile(r"^\s*(listener|port)\s+\d+|mosquitto\b.*\s-p\s*\d+", re.M)
@@ -110,12 +111,12 @@ def _has_broker_port(text: str) -> bool:
 
 def _command_line_ports(node: ast.AST) -> Iterator[ast.expr]:
     """Yield the number in `["mosquitto", "-p", "18830"]`."""
-    if any(map(BROKER_NAME.search, strings_in(node))):
+    if isinstance(node, _SEQUENCES) and any(map(BROKER_NAME.search, strings_in(node))):
         yield from _port_options(node)
 
 
 def _port_options(node: ast.AST) -> Iterator[ast.expr]:
-    if isinstance(node, (ast.List, ast.Tuple)):
+    if isinstance(node, _SEQUENCES):
         for option, value in zip(node.elts, node.elts[1:]):
             number = str(getattr(value, "value", ""))
             if strings_in(option) == ["-p"] and number.isdigit():

@@ -39,6 +39,7 @@ class Definitions:
                 (self.ours if self._is_ours(module) else self.modules).append(module)
         self._named: dict[tuple[str, Path], Module | None] = {}
         self._calls: dict[ast.Call, list[Function]] = {}
+        self._used: dict[Module, set[tuple[str, str]]] = {}
 
     def _is_of_the_tests(self, path: Path) -> bool:
         return is_of_the_tests(path, self._tests) and not is_vendored(self.repo, path)
@@ -87,17 +88,18 @@ class Definitions:
 
     def names_used_elsewhere(self, module: Module) -> set[str]:
         """Return the names that other test files get from *module*; an asterisk is all."""
-        others = [other for other in self.modules if other is not module]
-        used = [name for other in others for name in other.imports.values()]
-        used += [
-            f"{other.resolve(node.value)}.{node.attr}"
-            for other in others
-            for node in ast.walk(other.tree)
-            if isinstance(node, ast.Attribute)
-        ]
-        parts = [name.split(".") for name in used]
-        found = (part[-2:] for part in parts if len(part) > 1)
-        return {name for home, name in found if home == _short_name(module)}
+        home = _short_name(module)
+        others = (other for other in self.modules if other is not module)
+        return {name for other in others for place, name in self._used_in(other) if place == home}
+
+    def _used_in(self, module: Module) -> set[tuple[str, str]]:
+        """Return what *module* imports, or gets by an attribute: the file and the name."""
+        if module not in self._used:
+            nodes = (node for node in ast.walk(module.tree) if isinstance(node, ast.Attribute))
+            got = (f"{module.resolve(node.value)}.{node.attr}" for node in nodes)
+            parts = [name.split(".") for name in (*module.imports.values(), *got)]
+            self._used[module] = {(part[-2], part[-1]) for part in parts if len(part) > 1}
+        return self._used[module]
 
     def defined(
         self, module: Module, dotted: str, depth: int = 3
