@@ -257,4 +257,6 @@ def test_a_broker_in_an_async_fixture_becomes_one_call(repo):
             yield process
             process.terminate()
         """
-    assert "    process = TestMQTTBroker(port=18840).start()\n    yield process" in fixed(repo, text)
+    assert "    process = TestMQTTBroker(port=18840).start()\n    yield process" in fixed(
+        repo, text
+    )

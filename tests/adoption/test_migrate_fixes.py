@@ -235,11 +235,13 @@ def test_the_command_itself_is_not_waited_for_in_place_of_the_service(repo, look
 def test_a_folder_of_tests_of_another_name(repo):
     helper = "import subprocess\ndef start(): return subprocess.Popen(['mosquitto'])\n"
     repo.write("checks/broker.py", helper)
-    repo.write("checks/deep/down/service.py", helper)
+    repo.write("checks/deep/down/service.py", "def read(mqtt_client): time.sleep(1)\n")
+    repo.write("checks/deep/down/broker.py", helper)
     repo.write("service.py", helper)
     assert repo.scan() == findings.scan(repo.folder, Path()) == []
     assert [found.path for found in findings.scan(repo.folder, Path("checks"))] == [
-        Path("checks/broker.py")
+        Path("checks/broker.py"),
+        Path("checks/deep/down/broker.py"),
     ]
 
 

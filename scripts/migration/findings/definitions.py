@@ -9,9 +9,11 @@ from pathlib import Path, PurePath
 
 from .finding import Finding
 from .parsing import Function, Module, called_name, unparsed
+from .programs import BROKER_NAME
 from .sources import (
     OUR_MODULES,
     SIGN_OF_OURS,
+    is_below_the_tests,
     is_of_the_tests,
     is_vendored,
     python_files,
@@ -42,7 +44,16 @@ class Definitions:
         self._used: dict[Module, set[tuple[str, str]]] = {}
 
     def _is_of_the_tests(self, path: Path) -> bool:
-        return is_of_the_tests(path, self._tests) and not is_vendored(self.repo, path)
+        if is_vendored(self.repo, path):
+            return False
+        return is_of_the_tests(path, self._tests) or self._is_a_helper_further_down(path)
+
+    def _is_a_helper_further_down(self, path: Path) -> bool:
+        """Say so of a file deep in the tests that starts brokers: no software of theirs does."""
+        if not is_below_the_tests(path, self._tests):
+            return False
+        text = (self.repo / path).read_text(errors="replace")
+        return bool(BROKER_NAME.search(text) and re.search(r"\bsubprocess\b|\bos\.system\b", text))
 
     def _parse(self, path: Path) -> Module | None:
         if path not in self._parsed:

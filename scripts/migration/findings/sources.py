@@ -64,6 +64,12 @@ def is_vendored(repo: Path, path: Path) -> bool:
     return is_a_copy or any((folder / ".git").exists() for folder in folders)
 
 
+def is_below_the_tests(path: Path, tests: Path) -> bool:
+    """Return whether a file lies in a folder of tests, however deep."""
+    is_in_theirs = bool(tests.parts) and tests in path.parents
+    return is_in_theirs or any(map(_TEST_FOLDER.fullmatch, path.parts[:-1]))
+
+
 def is_of_the_tests(path: Path, tests: Path) -> bool:
     """Say so of test files and conftests, and of what lies beside them or one folder below.
 

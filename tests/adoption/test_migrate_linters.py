@@ -1,0 +1,191 @@
+"""What `scripts/migrate.py fix` writes passes the repository's own ruff and flake8."""
+
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+
+RUFF = """\
+[tool.ruff]
+line-length = {width}
+[tool.ruff.lint]
+preview = true
+explicit-preview-rules = true
+select = ["E", "W", "F", "I", "E301", "E302", "E303", "E305", "E306"]
+"""
+FLAKE8 = "[flake8]\nmax-line-length = {width}\n"
+
+START = """
+
+def start(port):
+    broker = subprocess.Popen(["mosquitto", "-p", str(port)])
+    time.sleep(1)
+    return broker
+"""
+
+HEADS = {
+    "all imports go": "HAND",
+    "docstring": '"""Brokers."""\n\nHAND',
+    "licence": "# (c) 2026\n\nHAND",
+    "licence without a gap": "# (c) 2026\nHAND",
+    "docstring and statement": '"""Brokers."""\n\nHAND\nPORT = 18840\n',
+    "future": "from __future__ import annotations\n\nHAND",
+    "others stay": "import os\nHAND\nHERE = os.getcwd()\n",
+    "third party": "HAND\nimport attr\nimport py\nfrom zope import b\n\nUSED = attr, py, b\n",
+    "first party": "HAND\nimport pytest\n\nfrom service import A\n\nUSED = pytest, A\n",
+    "first party alone": "HAND\nfrom service import A\n\nUSED = A\n",
+    "relative": "HAND\nfrom . import zoo\nfrom .aviary import birds\n\nUSED = zoo, birds\n",
+    "comment above": "HAND\n# what it is for\nfrom zope import b\n\nUSED = b\n",
+    "path first": "import subprocess\nimport sys\nimport time\n\nsys.path.append('lib')\n\n"
+    "import beside  # noqa: E402\n\nUSED = beside\n",
+}
+
+WHOLE = [
+    """\
+    import contextlib
+    import subprocess
+    import time
+
+
+    @contextlib.contextmanager
+    def running():
+        broker = subprocess.Popen(["mosquitto"])
+        time.sleep(1)
+        yield broker
+        broker.kill()
+
+
+    class Nothing:
+        pass
+
+
+    NOTHING = Nothing()
+    """,
+    """\
+    def start():
+        import subprocess
+        import time
+
+        broker = subprocess.Popen(["mosquitto"])
+        time.sleep(1)
+        return broker
+    """,
+    """\
+    import subprocess
+    from time import (
+        monotonic,
+        sleep,
+    )
+
+    NOW = {"sleep": monotonic()}
+
+
+    def start():
+        broker = subprocess.Popen(["mosquitto"])
+        sleep(1)
+        return broker
+    """,
+    """\
+    import time
+
+
+    def test_it(camera_detector):
+        time.sleep(2)
+        assert camera_detector.cameras
+    """,
+    """\
+    import time
+
+
+    def test_it(mqtt_monitor):
+        topic = "a/rather/long/topic/of/a/camera"
+        time.sleep(2)
+        assert any(
+            m.topic == topic and m.payload == b"on" and m.retain and m.qos == 1
+            for m in mqtt_monitor.messages
+        )
+    """,
+    """\
+    import asyncio
+
+
+    async def test_it(mqtt_monitor):
+        await asyncio.sleep(20)
+        assert any(
+            m.topic == "home/garden/irrigation/sprinklers/north/status/now"
+            for m in mqtt_monitor.messages
+        )
+    """,
+]
+
+FILES = [
+    *(head.replace("HAND", "import subprocess\nimport time\n") + START for head in HEADS.values()),
+    *map(dedent, WHOLE),
+]
+
+
+def lint(folder, name):
+    """Return what the linters of the repository say about a file, without its places."""
+    python = [sys.executable, "-m"]
+    ruff = [*python, "ruff", "check", "--no-cache", "--output-format=concise", name]
+    said = ""
+    for command in (ruff, [*python, "flake8", name]):
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert not run.stderr, run.stderr
+        said += run.stdout if run.returncode else ""
+    return said
+
+
+@pytest.fixture(params=[79, 100])
+def linted(request, repo):
+    """A repository with settings of both linters; its tests are no package."""
+    repo.write("pyproject.toml", RUFF.format(width=request.param))
+    repo.write(".flake8", FLAKE8.format(width=request.param))
+    repo.write("service.py", "class Service:\n    pass\n")
+    repo.write("tests/mqtt_test_broker.py", "_register = print\n_register()\n")
+    repo.write("tests/conftest.py", "")
+    return repo
+
+
+@pytest.mark.parametrize("package", [False, True], ids=["plain", "package"])
+def test_what_was_clean_is_clean(linted, package):
+    """All in one run of the linters, as starting them takes most of the time."""
+    if package:
+        linted.write("tests/__init__.py", "")
+    for number, text in enumerate(FILES):
+        linted.write(
+            f"tests/brokers_{number}.py" if "Popen" in text else f"tests/test_{number}.py", text
+        )
+    assert lint(linted.folder, "tests") == ""
+    before = {path: path.read_text() for path in (linted.folder / "tests").glob("*.py")}
+    linted.fix()
+    assert linted.fixed() == {}
+    assert lint(linted.folder, "tests") == ""
+    changed = [path for path, text in before.items() if path.read_text() != text]
+    assert len(changed) == len(FILES)
+
+
+def test_the_settings_say_which_modules_are_of_the_first_party(linted):
+    settings = linted.folder / "pyproject.toml"
+    settings.write_text(settings.read_text().replace("[tool.ruff]", '[tool.ruff]\nsrc = ["tests"]'))
+    text = f"import subprocess\nimport time\n\nimport pytest\n\nUSED = pytest\n{START}"
+    path = linted.write("tests/brokers.py", text)
+    linted.fix()
+    assert path.read_text().startswith("import pytest\n\nfrom mqtt_test_broker import")
+    assert lint(linted.folder, "tests") == ""
+
+
+def test_quotes_are_theirs(repo):
+    repo.write("ruff.toml", 'lint.flake8-quotes.inline-quotes = "single"\n')
+    text = """\
+        import time
+
+
+        def test_it(mqtt_monitor):
+            time.sleep(1)
+            assert mqtt_monitor.messages
+        """
+    path = repo.write("tests/test_it.py", dedent(text))
+    repo.fix()
+    assert "    mqtt_monitor.wait_for('#')\n" in path.read_text()

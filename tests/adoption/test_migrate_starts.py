@@ -1,0 +1,204 @@
+"""`scripts/migrate.py fix` replaces brokers started by hand wherever they are, or says why not."""
+
+import pytest
+
+SLEEPING = """\
+import subprocess
+import time
+
+
+def start(port):
+    broker = subprocess.Popen(["mosquitto", "-p", str(port)])
+    time.sleep(1)
+    return broker
+"""
+
+FIXTURE = """\
+import subprocess
+import time
+
+import pytest
+
+
+@pytest.fixture{}
+def broker():
+    process = subprocess.Popen(["mosquitto", "-p", "18840"])
+    time.sleep(1)
+    yield process
+    process.terminate()
+    process.wait()
+"""
+
+FIXED = "TestMQTTBroker(port=port).start()\n    return broker\n"
+
+
+def fixed_at(repo, name, text=SLEEPING):
+    """The file *name* after a fix, which leaves nothing certain to be done."""
+    path = repo.write(name, text)
+    repo.fix()
+    assert repo.fixed() == {}
+    assert not any(finding.certain for finding in repo.scan())
+    return path.read_text()
+
+
+@pytest.fixture
+def wired(repo):
+    repo.write("tests/mqtt_test_broker.py", "_register()\n")
+    repo.write("tests/conftest.py", "")
+    return repo
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tests/helper.py",
+        "tests/helpers/__init__.py",
+        "tests/helpers/brokers.py",
+        "tests/unit/conftest.py",
+        "tests/unit/deep/test_it.py",
+        "tests/test_it.py",
+    ],
+)
+def test_everywhere_below_the_modules(wired, name):
+    text = fixed_at(wired, name)
+    assert text.startswith("from mqtt_test_broker import TestMQTTBroker\n\n\ndef start(port):\n")
+    assert text.endswith(FIXED)
+
+
+@pytest.mark.parametrize(
+    ("name", "imported"),
+    [
+        ("tests/helper.py", "from .mqtt_test_broker import"),
+        ("tests/helpers/__init__.py", "from ..mqtt_test_broker import"),
+        ("tests/helpers/net/brokers.py", "from ...mqtt_test_broker import"),
+        ("tests/unit/test_it.py", "from tests.mqtt_test_broker import"),
+    ],
+)
+def test_in_packages(wired, name, imported):
+    for folder in ("tests", "tests/helpers", "tests/helpers/net"):
+        wired.write(f"{folder}/__init__.py", "")
+    text = fixed_at(wired, name)
+    assert text.startswith(f"{imported} TestMQTTBroker\n")
+    assert text.endswith(FIXED)
+
+
+@pytest.mark.parametrize("scope", ["", '(scope="module")', '(scope="session")', '(name="b")'])
+def test_in_fixtures_of_any_scope(wired, scope):
+    text = fixed_at(wired, "tests/unit/conftest.py", FIXTURE.format(scope))
+    assert "    process = TestMQTTBroker(port=18840).start()\n    yield process\n" in text
+
+
+def test_in_a_test_and_in_a_class(wired):
+    text = """\
+        import subprocess
+        import time
+
+
+        class TestIt:
+            def test_it(self):
+                self.broker = subprocess.Popen(["mosquitto"])
+                time.sleep(1)
+                assert self.broker.poll() is None
+        """
+    after = fixed_at(wired, "tests/test_it.py", text)
+    assert "        self.broker = TestMQTTBroker(port=1883).start()\n        assert" in after
+
+
+def test_a_process_of_another_program_is_no_reason(wired):
+    wired.write(
+        "tests/test_cli.py",
+        """
+        import subprocess
+        import sys
+
+        def test_version():
+            done = subprocess.run(["gateway", "--version"], capture_output=True)
+            assert done.returncode == 0
+            assert done.stdout == b"1.0"
+            print("ok", file=sys.stderr)
+        """,
+    )
+    assert fixed_at(wired, "tests/helper.py").endswith(FIXED)
+
+
+def reason(repo, name, text=SLEEPING):
+    """Why a start is left, as scan says it; fix changes nothing."""
+    path = repo.write(name, text)
+    before = path.read_text()
+    repo.fix()
+    assert path.read_text() == before
+    [found] = [f for f in repo.scan() if "broker" in f.kind]
+    return found.replacement.partition("(fix leaves it: ")[2]
+
+
+def test_the_reason_is_that_it_is_not_applied(repo):
+    assert reason(repo, "tests/helper.py") == "mqtt_test_broker.py is not there yet (apply))"
+
+
+def test_the_reason_is_that_it_is_imported_by_two_names(wired):
+    for folder in ("tests", "tests/helpers"):
+        wired.write(f"{folder}/__init__.py", "")
+    wired.write("tests/test_it.py", "from helpers.brokers import start\n")
+    why = reason(wired, "tests/helpers/brokers.py")
+    assert why == "tests/test_it.py imports helpers.brokers without tests)"
+
+
+def test_the_reason_is_the_import_mode(wired):
+    wired.write("tests/__init__.py", "")
+    wired.write(
+        "pyproject.toml", '[tool.pytest.ini_options]\naddopts = "--import-mode=importlib"\n'
+    )
+    why = reason(wired, "tests/unit/test_it.py")
+    assert why.startswith("tests/unit has no __init__.py, so how it imports mqtt_test_broker is")
+
+
+def test_the_reason_is_what_a_test_does_with_the_process(wired):
+    wired.write("tests/test_log.py", "def test_log(broker):\n    assert broker.stderr.read()\n")
+    why = reason(wired, "tests/conftest.py", FIXTURE.format(""))
+    assert why == "tests/test_log.py:2 may need its process: broker.stderr)"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (
+            '"mosquitto", "-p", str(port)',
+            '"mosquitto", "-c", "x.conf"',
+            "its command line says",
+        ),
+        (
+            '"mosquitto", "-p", str(port)',
+            '"hbmqtt"',
+            "it is hbmqtt, which TestMQTTBroker",
+        ),
+        ("subprocess.Popen(", "subprocess.run(", "subprocess.run() gives something else than"),
+        ("time.sleep(1)", "wait_for_port(port)", "no sleep stands right behind it"),
+        ("broker = subprocess", "return subprocess", "its process is not assigned to one name"),
+        ("    time.sleep(1)", "    time.sleep(1); port = 1", "it shares its line"),
+        ("import subprocess", "# coding: latin-1\nimport subprocess", "its file is not in UTF-8"),
+    ],
+)
+def test_the_reason_is_in_its_place(wired, old, new, why):
+    assert reason(wired, "tests/helper.py", SLEEPING.replace(old, new)).startswith(why)
+
+
+def test_the_reason_is_that_it_is_entered(wired):
+    text = """\
+        import subprocess
+        import time
+
+
+        def test_it():
+            with subprocess.Popen(["mosquitto", "-p", "18840"]) as broker:
+                time.sleep(1)
+                assert broker.poll() is None
+        """
+    assert reason(wired, "tests/test_it.py", text) == "its process is not assigned to one name)"
+
+
+def test_a_start_and_the_sleep_behind_it_are_one_finding(wired):
+    wired.write("tests/conftest.py", FIXTURE.format('(scope="module")'))
+    [found] = [f for f in wired.scan() if f.kind != "fixed-port"]
+    assert (found.kind, found.line, found.certain) == ("per-module-broker", 9, True)
+    assert found.replacement.startswith("the fixture session_mqtt_broker: one broker")
+    assert "process = TestMQTTBroker(port=18840).start(), of mqtt_test_broker" in found.replacement
