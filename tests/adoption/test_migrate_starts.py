@@ -1,6 +1,11 @@
 """`scripts/migrate.py fix` replaces brokers started by hand wherever they are, or says why not."""
 
+import socket
+import subprocess
+import sys
+
 import pytest
+from helpers.migrating_user import NEEDS_LIBCST
 
 SLEEPING = """\
 import subprocess
@@ -202,3 +207,76 @@ def test_a_start_and_the_sleep_behind_it_are_one_finding(wired):
     assert (found.kind, found.line, found.certain) == ("per-module-broker", 9, True)
     assert found.replacement.startswith("the fixture session_mqtt_broker: one broker")
     assert "process = TestMQTTBroker(port=18840).start(), of mqtt_test_broker" in found.replacement
+
+
+HELPERS = """\
+import subprocess
+import time
+
+
+def start(port):
+    broker = subprocess.Popen(["mosquitto", "-p", str(port)])
+    time.sleep(1)
+    return broker
+"""
+
+USER = """\
+import subprocess
+import time
+
+import pytest
+from paho.mqtt import publish
+
+from {helpers} import start
+
+
+@pytest.fixture(scope="module")
+def broker():
+    process = subprocess.Popen(["mosquitto", "-p", "{port}"])
+    time.sleep(1)
+    yield process
+    process.terminate()
+    assert process.wait() == 0
+
+
+def test_a_fixture(broker):
+    publish.single("a", "b", port={port})
+    assert broker.poll() is None
+
+
+def test_a_helper():
+    other = start({other})
+    publish.single("a", "b", port={other})
+    other.terminate()
+    other.communicate()
+"""
+
+
+@pytest.mark.slow
+@NEEDS_LIBCST
+@pytest.mark.parametrize("package", [False, True])
+def test_what_fix_writes_in_sub_folders_runs(user, hard_port, package):
+    (user.root / "tests/test_detect.py").unlink()
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        names = {"port": hard_port, "other": holder.getsockname()[1]}
+    helpers = "helpers" if not package else "tests.helpers"
+    user.write("tests/helpers/__init__.py", HELPERS)
+    user.write("tests/unit/test_it.py", USER.format(helpers=helpers, **names))
+    if package:
+        user.write("tests/__init__.py", "")
+    user.wire(3)
+    user.migrate("fix")
+    text = user.read("tests/unit/test_it.py") + user.read("tests/helpers/__init__.py")
+    assert text.count("TestMQTTBroker(port=") == 2
+    assert "Popen" not in text
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error"],
+        cwd=user.root,
+        env=user.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stdout
+    assert "2 passed" in run.stdout
