@@ -177,6 +177,30 @@ def test_another_program_is_no_matter_of_ours(repo, command):
     assert repo.scan() == []
 
 
+COMPOSED = """
+import subprocess
+import time
+
+import pytest
+
+@pytest.fixture(scope="module")
+def stack():
+    subprocess.run(["docker", "compose", "up", "-d"], check=True)
+    time.sleep(5)
+    yield
+    subprocess.run(["docker", "compose", "down"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("image", "kinds"), [("eclipse-mosquitto:2", ["per-module-broker"]), ("postgres:16", [])]
+)
+def test_a_compose_file_says_whether_it_is_a_broker(repo, image, kinds):
+    repo.write("docker-compose.yml", f"services:\n  it:\n    image: {image}\n")
+    repo.write("tests/conftest.py", COMPOSED)
+    assert [found.kind for found in repo.scan()] == kinds
+
+
 def test_a_clock_has_to_go_on_before_the_task_runs(repo):
     """It is a wait as well, so it is found; but a call of the task alone would not do."""
     text = """

@@ -488,6 +488,17 @@ PLANTED = {
             threading.Thread(target=send_later).start()  #!wait-for-background
             assert subscribe.simple("a")
 
+        def begin_to_send():
+            threading.Timer(1, send).start()  #!wait-for-background
+
+        def test_helper():
+            begin_to_send()
+            assert subscribe.simple("a")
+
+        def test_helper_again():
+            begin_to_send()
+            assert subscribe.simple("a")
+
         def test_in_a_thread_at_once():
             threading.Thread(target=send).start()
             assert subscribe.simple("a", retained=True)

@@ -169,7 +169,7 @@ def test_the_reason_is_what_a_test_does_with_the_process(wired):
         (
             '"mosquitto", "-p", str(port)',
             '"mosquitto", "-c", "x.conf"',
-            "its command line says",
+            "its command line is not",
         ),
         (
             '"mosquitto", "-p", str(port)',

@@ -23,19 +23,29 @@ _INSTEAD = (
 
 def check_delays(suite: Suite) -> Iterator[Finding]:
     """Find what is published by a timer, for a `subscribe.simple` that is called meanwhile."""
+    found: dict[ast.Call, tuple[Function, ast.Call, list[str]]] = {}
     for module in suite.modules:
         for function in module.functions:
             receiver = next((c for c in function.calls if _receives(suite, function, c)), None)
-            for call in function.calls if receiver is not None else ():
-                if _publishes_later(suite, function, call):
-                    assert receiver is not None
-                    what = (
-                        f"{function.title} publishes after a delay, {shortened(call)}, in the hope "
-                        f"that {called_name(receiver)}() has subscribed by then"
-                    )
-                    path, tests = module.path, (function.title,) * function.is_test
-                    kind = "wait-for-background"
-                    yield Finding(path, call.lineno, kind, what, _INSTEAD, False, tests)
+            if receiver is None:
+                continue
+            for home, call in _delayed(suite, function):
+                users = found.setdefault(call, (home, receiver, []))[-1]
+                users += [function.title] if function.is_test else []
+    for call, (home, receiver, tests) in found.items():
+        what = (
+            f"{home.title} publishes after a delay, {shortened(call)}, in the hope that "
+            f"{called_name(receiver)}() has subscribed by then"
+        )
+        path, kind = home.module.path, "wait-for-background"
+        yield Finding(path, call.lineno, kind, what, _INSTEAD, False, tuple(tests))
+
+
+def _delayed(suite: Suite, function: Function) -> Iterator[tuple[Function, ast.Call]]:
+    """Yield the calls by which *function* publishes later, itself or by a helper."""
+    helpers = (helper for call in function.calls for helper in suite.run_by(function, call))
+    for home in dict.fromkeys((function, *helpers)):
+        yield from ((home, call) for call in home.calls if _publishes_later(suite, home, call))
 
 
 def _receives(suite: Suite, function: Function, call: ast.Call) -> bool:

@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 from .finding import Rewrite
 from .importing import CannotImportError, import_of_ours
-from .parsing import DEFINITIONS, Function, Module, blocks_in, shortened, unparsed, walk_own
+from .parsing import (
+    DEFINITIONS,
+    Function,
+    Module,
+    blocks_in,
+    called_name,
+    shortened,
+    unparsed,
+    walk_own,
+)
 from .sleeps import SLEEPS
 from .suite import Suite
 
@@ -110,7 +119,9 @@ def _check_program(function: Function, call: ast.Call, broker: str, port: str | 
     if starter != "subprocess.Popen":
         raise _NotCertainError(f"{starter}() gives something else than subprocess.Popen()")
     if port is None:
-        raise _NotCertainError("its command line says more than a port")
+        raise _NotCertainError(
+            "its command line is not written out, or says more than a port"
+        )
 
 
 def _check_statement(
@@ -155,6 +166,8 @@ def _is_of_another(suite: Suite, function: Function, node: ast.expr) -> bool:
 def _words_of(call: ast.Call) -> Sequence[ast.expr]:
     """Return the command line, as far as it is written out."""
     command = call.args[0] if call.args else None
+    if isinstance(command, ast.Call) and called_name(command) == "split" and not command.args:
+        command = getattr(command.func, "value", None)
     if isinstance(command, (ast.List, ast.Tuple)):
         return command.elts
     if isinstance(command, ast.Constant) and isinstance(command.value, str):

@@ -7,7 +7,7 @@ import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Union
 
 from .beside import functions_beside
@@ -22,7 +22,7 @@ from .parsing import (
     called_name,
     unparsed,
 )
-from .programs import STARTERS, started_broker
+from .programs import BROKER_NAME, STARTERS, started_broker, started_words
 
 _LIVE_NAME = re.compile(r"mqtt|mosquitto|paho|camera_?detector", re.I)
 _BROKER_CLASS = re.compile(r"\w*(mqtt|mosquitto)\w*(broker|server|container)", re.I)
@@ -99,7 +99,7 @@ class Suite(Definitions):
     def broker_started(self, function: Function, call: ast.Call) -> str:
         """Return the name of the broker that *call* itself starts or makes; "" for none."""
         name = function.module.resolve(call.func)
-        started = started_broker(function, call)
+        started = started_broker(function, call) or self._composed(function, call)
         if started or STARTERS.fullmatch(name):
             return started
         if name in ("amqtt.broker.Broker", "hbmqtt.broker.Broker"):
@@ -111,7 +111,20 @@ class Suite(Definitions):
 
     def starts_process(self, function: Function, call: ast.Call) -> bool:
         """Say whether *call* starts the process or container of a broker."""
-        return bool(started_broker(function, call))
+        return bool(started_broker(function, call) or self._composed(function, call))
+
+    def _composed(self, function: Function, call: ast.Call) -> str:
+        """Return the broker in a compose file, where *call* starts all that is in the file."""
+        words = [word.text for word in started_words(function, call)]
+        is_compose = any(PurePath(word).name.endswith("compose") for word in words[:2])
+        return self._broker_in_compose_file if is_compose and "up" in words else ""
+
+    @functools.cached_property
+    def _broker_in_compose_file(self) -> str:
+        places = ("", "*/", "*/*/")
+        files = [path for place in places for path in self.repo.glob(f"{place}*compose*.y*ml")]
+        found = (BROKER_NAME.search(path.read_text(errors="replace")) for path in files)
+        return next((name.group().lower() for name in found if name), "")
 
     # Live names
 
