@@ -280,3 +280,113 @@ def test_what_fix_writes_in_sub_folders_runs(user, hard_port, package):
     )
     assert run.returncode == 0, run.stdout
     assert "2 passed" in run.stdout
+
+
+PLANTED = {
+    "brokers of wider scopes": """
+        import subprocess
+        import pytest
+        from mqtt_test_broker import TestMQTTBroker
+
+        @pytest.fixture(scope="module")
+        def of_a_module():
+            broker = subprocess.Popen(["mosquitto", "-c", "x.conf"])  #!per-module-broker
+            yield broker
+            broker.terminate()
+
+        @pytest.fixture(scope="class")
+        def of_a_class():
+            with TestMQTTBroker() as broker:  #!per-module-broker
+                yield broker
+
+        @pytest.fixture(scope="package")
+        def with_a_password():
+            with TestMQTTBroker(username="u", password="p") as broker:
+                yield broker
+
+        @pytest.fixture(scope="session")
+        def of_the_session():
+            with TestMQTTBroker() as broker:
+                yield broker
+        """,
+    "brokers that are not mosquitto": """
+        import asyncio
+        import subprocess
+        import sys
+        import time
+
+        import docker
+        import pytest
+        from amqtt.broker import Broker
+        from testcontainers.core.container import DockerContainer
+
+        def start_hbmqtt():
+            broker = subprocess.Popen(["hbmqtt", "-c", "x.yaml"])  #!helper-starts-broker
+            time.sleep(2)
+            return broker
+
+        @pytest.fixture
+        def amqtt_program():
+            broker = subprocess.Popen([sys.executable, "-m", "amqtt.scripts.x"])  #!per-test-broker
+            time.sleep(2)
+            yield broker
+            broker.kill()
+
+        @pytest.fixture
+        async def amqtt_object():
+            broker = Broker({})  #!per-test-broker
+            await broker.start()
+            await asyncio.sleep(1)  #!wait-for-background
+            yield broker
+            await broker.shutdown()
+
+        @pytest.fixture(scope="module")
+        def emqx():
+            subprocess.run(["sudo", "emqx", "start"])  #!per-module-broker
+            time.sleep(5)
+            yield
+            subprocess.run(["sudo", "emqx", "stop"])
+
+        @pytest.fixture(scope="session")
+        def nanomq():
+            subprocess.run("nanomq start --conf x.conf &", shell=True)  #!helper-starts-broker
+            time.sleep(1)
+            yield
+
+        @pytest.fixture
+        def in_docker():
+            subprocess.run("docker run -p 1884:1883 emqx/emqx", shell=True)  #!per-test-broker
+            time.sleep(10)
+            yield
+
+        @pytest.fixture
+        def by_docker_s_library():
+            container = docker.from_env().containers.run("vernemq/vernemq")  #!per-test-broker
+            time.sleep(10)
+            yield container
+
+        @pytest.fixture(scope="module")
+        def composed():
+            subprocess.run(["docker", "compose", "up", "-d", "mosquitto"])  #!per-module-broker
+            time.sleep(3)
+            yield
+
+        @pytest.fixture(scope="class")
+        def contained():
+            with DockerContainer("hivemq/hivemq4") as container:  #!per-module-broker
+                yield container
+
+        def test_of_the_system():
+            subprocess.run(["sudo", "systemctl", "restart", "mosquitto"])  #!per-test-broker
+
+        def test_of_a_shell():
+            subprocess.Popen(["sh", "-c", "cd /tmp && exec mosquitto -p 1884"])  #!per-test-broker
+        """,
+}
+
+
+@pytest.mark.parametrize("text", PLANTED.values(), ids=PLANTED)
+def test_brokers_of_all_scopes_and_makes_are_found(repo, text):
+    """A comment `#!kind` says what has to be found in that line; nothing else may."""
+    repo.write("tests/test_it.py", text)
+    assert repo.marks() == repo.planted()

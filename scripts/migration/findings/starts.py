@@ -119,9 +119,7 @@ def _check_program(function: Function, call: ast.Call, broker: str, port: str | 
     if starter != "subprocess.Popen":
         raise _NotCertainError(f"{starter}() gives something else than subprocess.Popen()")
     if port is None:
-        raise _NotCertainError(
-            "its command line is not written out, or says more than a port"
-        )
+        raise _NotCertainError("its command line is not written out, or says more than a port")
 
 
 def _check_statement(
