@@ -79,6 +79,55 @@ def test_in_a_plain_function(mqtt_service):
 
     asyncio.run(main())
 
+def test_seen_by_the_plain_function(mqtt_service):
+    async def main():
+        mqtt_service.start()
+        await asyncio.sleep(1)  #!wait-for-background
+
+    asyncio.run(main())
+    assert mqtt_service.level == 7
+
+async def collect(client, received):
+    async for message in client.messages:
+        received.append(message)
+
+async def test_collected(lamp_client):
+    received = []
+    task = asyncio.create_task(collect(lamp_client, received))
+    await asyncio.sleep(0.5)  #!wait-for-background
+    assert len(received) == 1
+    task.cancel()
+
+async def test_listened(lamp_client):
+    received = []
+
+    async def listen():
+        async for message in lamp_client.messages:
+            received.append(message)
+
+    task = asyncio.create_task(listen())
+    await asyncio.sleep(0.5)  #!wait-for-background
+    assert received
+    task.cancel()
+
+async def test_a_simulated_lamp(lamp_client, mqtt_service):
+    async def lamp():
+        async for message in lamp_client.messages:
+            await asyncio.sleep(0.1)
+            await lamp_client.publish("lamp/level", message.payload)
+
+    task = asyncio.create_task(lamp())
+    assert await mqtt_service.dim(7) == 7
+    task.cancel()
+
+async def test_a_helper_of_its_own(mqtt_service):
+    async def wait_until(condition):
+        while not condition():
+            await asyncio.sleep(0.05)  #!wait-for-background
+
+    await wait_until(lambda: mqtt_service.connected)
+    assert mqtt_service.connected
+
 def test_run(mqtt_service):
     asyncio.run(asyncio.sleep(1))  #!wait-for-background
     assert mqtt_service.level == 7

@@ -7,22 +7,10 @@ import re
 from collections.abc import Iterator
 
 from .definitions import Definitions
-from .parsing import FUNCTIONS, Function, Module, called_name, unparsed
+from .parsing import FUNCTIONS, Function, Module, begins_beside, unparsed
 
 _THREAD_CLASS = re.compile(r"(.*\.)?\w*(Thread|Process|Timer|Handler)")
 _METHODS_OF_THREADS = re.compile(r"run|handle|do_[A-Z]+")
-_BEGINNERS = {
-    "create_task",
-    "ensure_future",
-    "start_soon",
-    "run_coroutine_threadsafe",
-    "call_soon_threadsafe",
-}
-
-
-def begins_beside(node: ast.AST) -> bool:
-    """Say whether *node* begins something and does not wait for it: `create_task(work())`."""
-    return isinstance(node, ast.Call) and called_name(node) in _BEGINNERS
 
 
 def functions_beside(definitions: Definitions) -> set[Function]:

@@ -37,6 +37,13 @@ MQTT_CLIENTS = {
     "flask_mqtt.Mqtt",
     "fastapi_mqtt.FastMQTT",
 }
+_BEGINNERS = {
+    "create_task",
+    "ensure_future",
+    "start_soon",
+    "run_coroutine_threadsafe",
+    "call_soon_threadsafe",
+}
 PAHO_CLIENT = "paho.mqtt.client.Client"
 SET_UP = {"setUp", "asyncSetUp", "setup_method"}
 SET_UP_ONCE = {"setUpClass", "setup_class", "setUpModule", "setup_module"}
@@ -159,7 +166,8 @@ class Function:
 
     def coroutines(self) -> Iterator[Function]:
         """Yield the coroutines that it defines and calls: `asyncio.run(main())`."""
-        called = {unparsed(call.func) for call in self.calls}
+        begun = {id(n) for c in self.calls if begins_beside(c) for n in ast.walk(c)}
+        called = {unparsed(call.func) for call in self.calls if id(call) not in begun}
         for node in self.own_nodes:
             if isinstance(node, ast.AsyncFunctionDef) and node.name in called:
                 yield Function(self.module, node, self.owner, self)
@@ -284,6 +292,11 @@ def unparsed(node: ast.AST) -> str:
 def called_name(call: ast.Call) -> str:
     """Return the last part of the name of what is called."""
     return call.func.attr if isinstance(call.func, ast.Attribute) else unparsed(call.func)
+
+
+def begins_beside(node: ast.AST) -> bool:
+    """Say whether *node* begins something and does not wait for it: `create_task(work())`."""
+    return isinstance(node, ast.Call) and called_name(node) in _BEGINNERS
 
 
 def strings_in(node: ast.AST) -> list[str]:

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .beside import begins_beside
 from .finding import Rewrite
 from .parsing import (
     LOOPS,
     RUNS_LATER,
     Function,
+    begins_beside,
     bindings,
     blocks_in,
     called_name,
@@ -233,3 +233,5 @@ def nodes_after(function: Function, statement: ast.stmt) -> Iterator[ast.AST]:
     for node in function.own_nodes:
         if isinstance(node, (ast.stmt, ast.expr)) and (node.lineno, node.col_offset) > end:
             yield node
+    if function.outer is not None and isinstance(function.node, ast.AsyncFunctionDef):
+        yield from nodes_after(function.outer, function.node)

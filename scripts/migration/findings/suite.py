@@ -30,6 +30,8 @@ _CALLBACK = re.compile(
     r"_?on_(pre_)?(message|connect|disconnect|publish|subscribe|unsubscribe|log)"
 )
 _CALLBACK_DECORATOR = re.compile(rf"{_CALLBACK.pattern}|on_topic|(\w+_)?callback|subscribe")
+_RECEIVED = re.compile(r"\bmessages\b|_messages\b")
+"""What a coroutine iterates over to get messages: `client.messages` of aiomqtt."""
 _WRITERS = {"append", "appendleft", "add", "put", "put_nowait", "set", "update", "extend", "insert"}
 _Scope = Union[Function, ast.ClassDef, Module]
 
@@ -41,6 +43,8 @@ class Suite(Definitions):
         super().__init__(repo, tests)
         self.sleeps: dict[Function, list[Any]] = {}
         self._live_calls: dict[ast.Call, bool] = {}
+        self._received: defaultdict[Function, set[str]] = defaultdict(set)
+        """The parameters that a function fills with the messages that it gets."""
         self._live: defaultdict[_Scope, set[str]] = defaultdict(set)
         self._reaches: dict[tuple[Function, str], ast.Call | None] = {}
         self._follow_names()
@@ -213,6 +217,8 @@ class Suite(Definitions):
         for param, value in given:
             if param in helper.params and self.is_live(function, value):
                 self._live[helper].add(param)
+            if param in self._received[helper]:
+                self._mark(function, value)
 
     def _mark(self, function: Function, target: ast.AST) -> None:
         if isinstance(target, ast.Name):
@@ -237,6 +243,8 @@ class Suite(Definitions):
             self._note_written(function, function.node, nested=False)
         for statement in function.node.body:
             for node in ast.walk(statement):
+                if isinstance(node, ast.AsyncFor) and _RECEIVED.search(unparsed(node.iter)):
+                    self._note_written(function, node, nested=True)
                 if isinstance(node, FUNCTIONS) and _is_callback(node):
                     self._note_written(function, node, nested=True)
                 for callback in _registered_callbacks(node):
@@ -270,7 +278,9 @@ class Suite(Definitions):
         for node in ast.walk(callback):
             for written in _written(node):
                 name = unparsed(written)
-                if isinstance(written, ast.Name) and name not in own | shared:
+                if isinstance(written, ast.Name) and name in function.params:
+                    self._received[function].add(name)  # of the caller
+                elif isinstance(written, ast.Name) and name not in own | shared:
                     self._live[function if nested else function.module].add(name)
                 self._mark(function, written) if isinstance(written, ast.Attribute) else None
         self._live[function if nested else function.module] |= shared
