@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import socket
 import stat
@@ -10,10 +11,12 @@ from textwrap import dedent
 
 import mqtt_test_broker
 import pytest
+from helpers.broker_by_hand import free_port
 from helpers.clients import connected
 from helpers.processes import ends, processes_with, wait_until
 from mqtt_test_broker import BrokerError, MQTTTestBroker, TestMQTTBroker
 from mqtt_testing.broker import process
+from mqtt_testing.broker.binary import find_mosquitto
 from mqtt_testing.broker.errors import PortInUseError
 from mqtt_testing.wire.endpoint import MQTTEndpoint
 
@@ -65,6 +68,48 @@ class TestLife:
         broker.kill()
         assert (broker.poll(), broker.wait()) == (-signal.SIGKILL, -signal.SIGKILL)
         assert list(temporary_folder.iterdir()) == []
+
+    @pytest.mark.parametrize("end", ["terminate", "kill", "SIGTERM", "SIGINT", "SIGKILL"])
+    def test_it_is_used_as_a_process_is(self, end):
+        """Each of these lines runs with a Popen as well; both say the same."""
+        seen = {}
+        for make in (TestMQTTBroker().start, _mosquitto_by_hand):
+            process, found = make(), []
+            found.append((process.poll(), process.returncode, process.stdin, process.stdout))
+            pid, program = process.pid, process.args[0]
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGSTOP)
+            process.send_signal(signal.SIGCONT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.communicate(timeout=0)
+            if end.startswith("SIG"):
+                process.send_signal(getattr(signal, end))
+            else:
+                getattr(process, end)()
+            found.append(process.wait(timeout=10))
+            found.append((process.poll(), process.returncode, process.pid == pid))
+            process.communicate()
+            process.terminate()
+            process.kill()
+            process.send_signal(signal.SIGTERM)
+            found.append((process.poll(), process.returncode, process.wait(), process.args[0]))
+            assert found[-1][-1] == program
+            seen[type(process)] = found
+        assert seen[TestMQTTBroker] == seen[subprocess.Popen]
+
+    def test_a_signal_that_ends_it_is_no_accident(self, broker):
+        broker.send_signal(signal.SIGHUP)
+        assert broker.wait_for_ready()
+        broker.send_signal(signal.SIGTERM)
+        assert wait_until(lambda: broker.poll() is not None)
+        assert not broker.died()
+
+    def test_communicate_gives_what_it_has_logged(self):
+        broker = TestMQTTBroker().start()
+        broker.terminate()
+        output, log = broker.communicate()
+        assert output == b""
+        assert b"mosquitto version" in log
 
     def test_stopping_leaves_nothing(self, temporary_folder):
         broker = TestMQTTBroker()
@@ -384,3 +429,17 @@ class TestOrphans:
 
     def test_the_terminal_s_interrupt_is_not_for_mosquitto(self, broker):
         assert os.getpgid(broker.pid) != os.getpgid(0)
+
+
+def _mosquitto_by_hand():
+    command = [find_mosquitto(), "-p", str(free_port())]
+    mosquitto = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    assert wait_until(lambda: _catches(mosquitto.pid, signal.SIGTERM))
+    return mosquitto
+
+
+def _catches(pid, number):
+    """Return whether a process has a handler for a signal by now, and so is up."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [caught] = re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)

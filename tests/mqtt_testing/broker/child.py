@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from pathlib import Path
+from typing import Any
 
 from ..originals import open, os, select, signal, subprocess, time
 from .errors import BrokerError
@@ -16,22 +17,36 @@ POLL_INTERVAL = 0.001
 
 
 class LoggedProcess:
-    """A child process and its log, over all its restarts."""
+    """A child process and its log, over all its restarts; to be used like a ``Popen``."""
 
     log_path: Path | None = None
     """The file that mosquitto logs to, until it is stopped."""
 
+    stdin = stdout = stderr = None
+    """As of a ``Popen`` without pipes: what mosquitto says is in its log."""
+
     _process: subprocess.Popen[bytes] | None = None
+    _latest: subprocess.Popen[bytes] | None = None  # which may have been stopped
     _earlier_log = ""
 
     @property
     def pid(self) -> int | None:
-        """The process id of mosquitto, or None where it was not started."""
-        return self._process.pid if self._process else None
+        """The process id of mosquitto, the latest one's; None where it was not started."""
+        return self._latest.pid if self._latest else None
+
+    @property
+    def args(self) -> Any:
+        """The command line of mosquitto; empty where it was not started."""
+        return self._latest.args if self._latest else []
+
+    @property
+    def returncode(self) -> int | None:
+        """None while mosquitto runs, and then its exit status."""
+        return self._latest.poll() if self._latest else 0
 
     def poll(self) -> int | None:
-        """Return None while mosquitto runs, and then its exit status; 0 where it was stopped."""
-        return self._process.poll() if self._process else 0
+        """Return None while mosquitto runs, and then its exit status."""
+        return self.returncode
 
     @property
     def log(self) -> str:

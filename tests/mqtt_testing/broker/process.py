@@ -29,6 +29,16 @@ START_ATTEMPTS = 5
 START_TIMEOUT = 10.0
 STOP_TIMEOUT = 5.0
 
+HARMLESS_SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGSTOP,
+    signal.SIGTSTP,
+    signal.SIGCONT,
+)
+"""Those that do not end mosquitto."""
+
 
 class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
     """A mosquitto of our own: ``with TestMQTTBroker() as broker: connect(broker.port)``.
@@ -157,7 +167,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             config = self._config.write(folder, self._spare_port)
             if sys.platform != "linux":
                 self._release_ports()  # BSD lets no process bind beside it
-            self._process = spawn(executable, config, folder / LOG_NAME)
+            self._process = self._latest = spawn(executable, config, folder / LOG_NAME)
             self.wait_for_ready(START_TIMEOUT)
             version = version_in(self._current_log)
             doubt = version and doubt_about(executable, version)
@@ -175,7 +185,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
     terminate = stop
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait for mosquitto's end, clean up and return its exit status; 0 where it was stopped."""
+        """Wait for mosquitto's end, clean up and return its exit status."""
         if self._process is not None and not has_ended(self._process, timeout):
             raise subprocess.TimeoutExpired(self._process.args, timeout or 0)
         status = self.poll() or 0
@@ -235,7 +245,14 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
     def kill(self) -> None:
         """Kill mosquitto (SIGKILL), as a crash would: no client is told."""
         self._end_is_known = True
-        kill_group(self._require_process("kill"))
+        if self._process is not None or self._latest is None:
+            kill_group(self._require_process("kill"))
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal to mosquitto, such as SIGHUP to read its configuration again."""
+        self._end_is_known |= number not in HARMLESS_SIGNALS
+        if self._process is not None:
+            signal_group(self._process, signal.Signals(number))
 
     def pause(self) -> None:
         """Stop mosquitto from answering (SIGSTOP); its connections stay open."""
