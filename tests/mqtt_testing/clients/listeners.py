@@ -7,6 +7,7 @@ import functools
 import importlib.machinery
 import sys
 import types
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any, Callable
 
@@ -18,9 +19,14 @@ from . import paho_internals as paho
 from .event_loop import note_event_loop
 from .network_loop import (
     STAY_IN_LOOP,
+    TOLD_TO_CONNECT,
     PromptTime,
     StayInLoop,
+    connected,
+    network_loop_of,
+    pausing,
     stop_network_loop,
+    tell_to_connect,
     wake_up_of,
     wake_up_pair,
 )
@@ -71,6 +77,10 @@ class ClientListener:
 
 
 _listeners: list[ClientListener] = []
+
+known_clients: weakref.WeakSet[Any] = weakref.WeakSet()
+"""Those that were told to connect while there was a listener."""
+
 SENDS_AT_ONCE = "_mqtt_sends_at_once"  # what clients on loan have
 
 
@@ -150,7 +160,59 @@ def _around_init(method: Callable[..., None], client: Any, *args: Any, **kwargs:
         listener.created(client)
 
 
+def _around_connect(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
+    """Connect in this thread, by ``connect_async()`` and ``reconnect()``."""
+    vars(client)[_CONNECTING] = True
+    try:
+        return method(client, *args, **kwargs)
+    finally:
+        vars(client).pop(_CONNECTING, None)
+
+
+_CONNECTING = "_mqtt_connecting"
+
+
+def _around_connect_async(
+    method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any
+) -> Any:
+    result = method(client, *args, **kwargs)
+    if _listeners_of(client):
+        known_clients.add(client)
+        vars(client)[_ABOUT_TO_CONNECT] = True
+    if _CONNECTING not in vars(client):
+        tell_to_connect(client)
+    return result
+
+
+_ABOUT_TO_CONNECT = "_mqtt_about_to_connect"
+
+
+def is_about_to_connect(client: Any) -> bool:
+    """Return whether *client* was told to connect, and has not yet failed or succeeded in that."""
+    return _ABOUT_TO_CONNECT in vars(client)
+
+
+def _around_reconnect_wait(method: Callable[..., Any], client: Any) -> Any:
+    with pausing(client):
+        return None if TOLD_TO_CONNECT in vars(client) else method(client)
+
+
 def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
+    """Connect, unless another thread has just done that and wakes the network loop."""
+    was_told = vars(client).pop(TOLD_TO_CONNECT, False)
+    is_network_loop = network_loop_of(client) is threading.current_thread()
+    if was_told and is_network_loop and client.socket() is not None:
+        return mqtt.MQTT_ERR_SUCCESS
+    try:
+        result = _connect_as_routed(method, client)
+    finally:
+        vars(client).pop(_ABOUT_TO_CONNECT, None)
+    if not is_network_loop:
+        tell_to_connect(client)  # with this connection
+    return result
+
+
+def _connect_as_routed(method: Callable[..., Any], client: Any) -> Any:
     """Connect, perhaps elsewhere; the client goes on to believe in the address it was given."""
     given = host, port = paho.address_of(client)
     if host and port > 0:  # paho itself refuses others
@@ -172,6 +234,7 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
 
 def _around_connack(method: Callable[..., Any], client: Any) -> Any:
     note_event_loop(client)
+    connected(client)
     try:
         return method(client)
     finally:  # its on_connect may raise
@@ -233,7 +296,10 @@ def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwa
 
 AROUND_METHODS: dict[str, Callable[..., Any]] = {
     "__init__": _around_init,
+    "connect": _around_connect,
+    "connect_async": _around_connect_async,
     "reconnect": _around_reconnect,  # connect() and the network loop go through it
+    "_reconnect_wait": _around_reconnect_wait,
     "loop": _around_loop,
     "loop_forever": _around_loop_forever,
     "loop_stop": _around_loop_stop,
@@ -247,6 +313,11 @@ def send_at_once(client: Any) -> None:
     raw = paho.raw_socket(client)
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def is_listening() -> bool:
+    """Return whether clients that connect now are noted."""
+    return bool(_listeners)
 
 
 _paho_patch = _PahoPatch()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from ..originals import socket, threading
+from . import paho_internals as paho
 from .paho_internals import own_thread_of, tell_loop_to_end, wake_network_loop
 
 
@@ -40,6 +43,51 @@ def stop_network_loop(client: Any, thread: threading.Thread) -> None:
     wake_network_loop(client)
 
 
+class PauseIsOverError(Exception):
+    """A network loop is told to connect while it pauses between two attempts."""
+
+
+TOLD_TO_CONNECT = "_mqtt_told_to_connect"  # and its network loop has not begun to
+
+
+def tell_to_connect(client: Any) -> None:
+    """Let the network loop of *client*, if it runs, connect at once, not after its pause."""
+    thread = network_loop_of(client)
+    if thread is not None and thread is not threading.current_thread():
+        vars(client)[TOLD_TO_CONNECT] = True
+        wake_up_of(thread).set()
+        wake_network_loop(client)
+
+
+@contextlib.contextmanager
+def pausing(client: Any) -> Iterator[None]:
+    """Pause between two attempts in the block, which ends as *client* is told to connect."""
+    thread = threading.current_thread()
+    vars(thread)[_PAUSING] = client
+    try:
+        with contextlib.suppress(PauseIsOverError):
+            yield
+    finally:
+        del vars(thread)[_PAUSING]
+    if TOLD_TO_CONNECT in vars(client):
+        _let_pause(thread, client)
+
+
+def connected(client: Any) -> None:
+    """Called in its network loop when *client* has its CONNACK: it is told no more."""
+    if vars(client).pop(TOLD_TO_CONNECT, False):
+        _let_pause(threading.current_thread(), client)
+
+
+def _let_pause(thread: threading.Thread, client: Any) -> None:
+    wake_up_of(thread).clear()
+    if paho.is_told_to_end(client):
+        wake_up_of(thread).set()
+
+
+_PAUSING = "_mqtt_pausing_client"
+
+
 class PromptTime:
     """Stands in for the module ``time`` inside paho, whose network loop sleeps between retries."""
 
@@ -47,8 +95,11 @@ class PromptTime:
         return getattr(time, name)
 
     def sleep(self, seconds: float) -> None:
-        """Sleep, unless the network loop of this thread is told to stop."""
-        wake_up_of(threading.current_thread()).wait(seconds)
+        """Sleep, unless the network loop of this thread is told to stop, or to connect."""
+        thread = threading.current_thread()
+        wake_up_of(thread).wait(seconds)
+        if TOLD_TO_CONNECT in getattr(vars(thread).get(_PAUSING), "__dict__", ()):
+            raise PauseIsOverError
 
 
 def wake_up_of(thread: threading.Thread) -> threading.Event:

@@ -217,6 +217,11 @@ def tell_loop_to_end(client: Any, *, end: bool = True) -> None:
     client._thread_terminate = end
 
 
+def is_told_to_end(client: Any) -> bool:
+    """Return whether the network loop of *client* has to end."""
+    return bool(client._thread_terminate)
+
+
 def wake_network_loop(client: Any) -> None:
     """Wake *client*'s network thread from ``select()``."""
     with contextlib.suppress(OSError, AttributeError):  # its sockets go as it ends
@@ -241,6 +246,25 @@ def close_wake_up_pair(client: Any) -> None:
 def queue_packet(client: Any, packet: bytes) -> None:
     """Send *packet* past the bookkeeping of *client*: none of its callbacks tells of it."""
     client._packet_queue(mqtt.PINGREQ, packet, 0, 0)
+
+
+def watch_packets(client: Any, handled: Callable[[int], object]) -> Callable[[], None]:
+    """Call *handled* with the type of each packet that *client* has handled, callbacks included.
+
+    Returns:
+        what ends that.
+    """
+    handle = client._packet_handle
+
+    def handle_and_tell() -> Any:
+        command = client._in_packet["command"] & 0xF0
+        try:
+            return handle()
+        finally:
+            handled(command)
+
+    client._packet_handle = handle_and_tell
+    return lambda: vars(client).pop("_packet_handle", None)
 
 
 def append_packet(client: Any, packet: bytes) -> None:
