@@ -19,9 +19,14 @@ client on loan is a real paho client on a connection of its own. The pool connec
 the test broker, whatever address it is given, and when the loan ends, it undoes what the
 client did: callbacks, subscriptions, session, will.
 
-Suites that make their clients in ``unittest`` classes or helpers name the fixtures
-``prompt_mqtt_clients`` and ``redirected_mqtt_clients`` in an autouse fixture: these act
-on every paho client of the process.
+Suites that make their clients in ``unittest`` classes, helpers or modules have this in
+``tests/conftest.py``, which acts on every client of the process::
+
+    from shared_mqtt_pool import redirect_to_test_broker
+
+    redirect_to_test_broker()  # port 1883 of this machine leads to the session's broker
+
+An autouse fixture that asks for ``prompt_mqtt_clients`` ends those that tests leave.
 """
 
 from __future__ import annotations
@@ -46,7 +51,12 @@ mqtt_monitor = _kit.mqtt_monitor
 mqtt_topic_prefix = _kit.mqtt_topic_prefix
 mqtt_topic_factory = _kit.mqtt_topic_factory
 prompt_mqtt_clients = _kit.prompt_mqtt_clients
+redirect_to_test_broker = _kit.redirect_to_test_broker
 redirected_mqtt_clients = _kit.redirected_mqtt_clients
 redirected_mqtt_ports = _kit.redirected_mqtt_ports
+redirected_mqtt_hosts = _kit.redirected_mqtt_hosts
+redirected_mqtt_brokers = _kit.redirected_mqtt_brokers
+settle_mqtt_clients = _kit.settle_mqtt_clients
+LOOPBACK_HOSTS = _kit.LOOPBACK_HOSTS
 
 _register("broker", "clients")

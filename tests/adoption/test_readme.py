@@ -105,7 +105,7 @@ def test_suites_without_fixtures(repository):
         from service import new_client
         def test_it():
             client = new_client("any")
-            client.connect("broker.example.invalid")
+            client.connect("localhost")
             client.loop_stop()
             client.disconnect()
         """,

@@ -196,7 +196,10 @@ class TestSuitesWithoutFixtures:
         result = repository.run("-W", "error")
         result.assert_outcomes(passed=2)
         result.stdout.fnmatch_lines(
-            ["*MQTT clients left running*", "*test_it.py::test_one: client forgotten: call *"]
+            [
+                "*MQTT clients left running*",
+                "made at tests*: call disconnect() *: client forgotten of tests*::test_one",
+            ]
         )
 
     @pytest.mark.parametrize("left", ["loop_forever in a thread", "no loop"])
@@ -226,7 +229,10 @@ class TestSuitesWithoutFixtures:
         result = repository.run("-W", "error")
         result.assert_outcomes(passed=2)
         result.stdout.fnmatch_lines(
-            ["*MQTT clients left running*", "*test_it.py::test_one: client forgotten: call *"]
+            [
+                "*MQTT clients left running*",
+                "made at tests*: call disconnect() *: client forgotten of tests*::test_one",
+            ]
         )
 
     def test_so_are_those_that_the_last_test_leaves_in_loop_forever(self, repository):
@@ -257,7 +263,7 @@ class TestSuitesWithoutFixtures:
         )
         result = repository.run("-W", "error", "-p", "xdist", "-n", "2")
         result.assert_outcomes(passed=1)
-        result.stdout.fnmatch_lines(["*test_one: client forgotten: call *"])
+        result.stdout.fnmatch_lines(["made at tests*: client forgotten of tests*::test_one"])
 
     def test_a_test_may_leak_on_purpose(self, repository):
         repository.write(
@@ -311,7 +317,7 @@ class TestSuitesWithoutFixtures:
         )
         result = repository.run("-W", "error")
         result.assert_outcomes(passed=1)
-        result.stdout.fnmatch_lines(["*test_one: client anew: call *"])
+        result.stdout.fnmatch_lines(["made at tests*: client anew of tests*::test_one"])
 
     def test_other_ports_are_left_alone(self, repository):
         repository.write(

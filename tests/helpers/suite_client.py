@@ -10,7 +10,7 @@ CLIENT = """
                 return mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id)
             return mqtt.Client(client_id)
 
-        def connect(client, host="broker.example.invalid", port=1883):
+        def connect(client, host="localhost", port=1883):
             client.connect(host, port)
             client.loop_start()
             deadline = time.monotonic() + 5

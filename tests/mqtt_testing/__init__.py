@@ -24,7 +24,10 @@ class Replacement(NamedTuple):
 
 
 _SERVICE = "while a service of service_fixture lives"
-_CLIENTS = "while the session has a pool, prompt or redirected clients"
+_CLIENTS = (
+    "while the session has a pool, prompt or redirected clients; with redirect_to_test_broker() "
+    "from that call to the end of the run"
+)
 _OWN_FIXTURE = "a fixture of your own in the place of service_fixture"
 _OWN_CLIENT = "your own client, without fixtures of shared_mqtt_pool"
 
@@ -45,7 +48,9 @@ REPLACED = (
     Replacement("threading.Thread.start time.sleep", "threads.py", _SERVICE, _OWN_FIXTURE),
     Replacement("subprocess.Popen.__init__", "services/programs.py", _SERVICE, _OWN_FIXTURE),
     Replacement(
-        "paho.mqtt.client.Client.__init__ paho.mqtt.client.Client.reconnect "
+        "paho.mqtt.client.Client.__init__ paho.mqtt.client.Client.connect "
+        "paho.mqtt.client.Client.connect_async paho.mqtt.client.Client.reconnect "
+        "paho.mqtt.client.Client._reconnect_wait "
         "paho.mqtt.client.Client.loop paho.mqtt.client.Client.loop_forever "
         "paho.mqtt.client.Client.loop_stop paho.mqtt.client.Client.publish "
         "paho.mqtt.client.Client._handle_connack "
@@ -74,4 +79,5 @@ REPLACED = (
 ``_invoke_excepthook`` of threads that go on at its end, and a filter on log handlers that write to
 pytest's closed streams; and while a service lives, environment variables such as ``MQTT_PORT``, and
 on its class the coroutines that ``hold`` names; and while its own cleanup runs, the handler of
-SIGURG, by which a cleanup that does not end is interrupted."""
+SIGURG, by which a cleanup that does not end is interrupted; in ``settle_mqtt_clients()``, ``_packet_handle``
+of clients."""

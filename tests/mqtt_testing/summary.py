@@ -11,27 +11,30 @@ import pytest
 runs: list[pytest.Config] = []
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Know the run that is going on."""
-    runs.append(config)
+def pytest_plugin_registered(plugin: object) -> None:
+    """Know the run that is going on, from the import in conftest.py on."""
+    if isinstance(plugin, pytest.Config):
+        runs.append(plugin)
+        plugin.add_cleanup(lambda: runs.remove(plugin))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure(config: pytest.Config) -> None:
-    """Forget the run."""
-    runs.remove(config)
+_Sections = dict[str, dict[str, list[str]]]
+"""By title and line, for example by whom."""
 
+_lines = pytest.StashKey[_Sections]()
 
-_lines = pytest.StashKey["dict[str, list[str]]"]()
+EXAMPLES = 3
+"""How many examples a line has; of others it says how many there are."""
 
 _OUTPUT = "mqtt_test_broker_summary"  # the key under which xdist's workers send theirs
 
 
-def add_to_summary(title: str, line: str) -> None:
-    """Print *line* at the end of the run, in the section *title*; once however often."""
-    lines = runs[-1].stash.setdefault(_lines, {}).setdefault(title, [])
-    if line not in lines:
-        lines.append(line)
+def add_to_summary(title: str, line: str, example: str = "") -> None:
+    """Print *line* at the end of the run, in the section *title*; once, with each *example*."""
+    lines = runs[-1].stash.setdefault(_lines, {}).setdefault(title, {})
+    examples = lines.setdefault(line, [])
+    if example and example not in examples:
+        examples.append(example)
 
 
 @pytest.hookimpl(trylast=True)
@@ -49,13 +52,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_testnodedown(node: Any) -> None:
     """Take over the summary lines of a worker that has finished (pytest-xdist)."""
     for title, lines in getattr(node, "workeroutput", {}).get(_OUTPUT, {}).items():
-        for line in lines:
-            add_to_summary(title, line)
+        for line, examples in lines.items():
+            for example in examples or [""]:
+                add_to_summary(title, line, example)
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Print the summary lines of all modules."""
     for title, lines in config.stash.get(_lines, {}).items():
         terminalreporter.section(title)
-        for line in lines:
-            terminalreporter.line(line)
+        for line, examples in lines.items():
+            terminalreporter.line(line + _say(examples))
+
+
+def _say(examples: list[str]) -> str:
+    more = len(examples) - EXAMPLES
+    return (": " if examples else "") + "; ".join(
+        [*examples[:EXAMPLES], *([f"and {more} more"] if more > 0 else [])]
+    )

@@ -33,6 +33,9 @@ _given_up: weakref.WeakKeyDictionary[SessionBroker, str] = weakref.WeakKeyDictio
 _used: dict[SessionBroker, int] = {}
 """The brokers that this test uses, each with the position in its log at which the test began."""
 
+_of_all_tests: list[SessionBroker] = []
+"""The brokers to which connections are led from now on, without a fixture."""
+
 
 @contextlib.contextmanager
 def errors_as_failures() -> Iterator[None]:
@@ -43,7 +46,7 @@ def errors_as_failures() -> Iterator[None]:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 
-def _broker_of_session() -> SessionBroker:
+def broker_of_session() -> SessionBroker:
     """Return the session's broker, started or not."""
     stash = runs[-1].stash
     if _session_broker not in stash:
@@ -60,8 +63,8 @@ def _broker_of_session() -> SessionBroker:
 def session_mqtt_broker() -> Iterator[SessionBroker]:
     """The broker of this session (of each worker, under pytest-xdist)."""
     with errors_as_failures():
-        broker = _broker_of_session()
-    _use(broker)
+        broker = broker_of_session()
+    use_broker(broker)
     yield broker
     _tell_death_between_tests(broker)
     broker.stop()
@@ -70,7 +73,7 @@ def session_mqtt_broker() -> Iterator[SessionBroker]:
 @pytest.fixture
 def live_mqtt_broker(session_mqtt_broker: SessionBroker) -> Iterator[SessionBroker]:
     """The session's broker, running at the start of the test whatever the last one did to it."""
-    _use(session_mqtt_broker)
+    use_broker(session_mqtt_broker)
     yield session_mqtt_broker
     death = session_mqtt_broker.report_death()
     if death:
@@ -87,7 +90,7 @@ def test_mqtt_broker(live_mqtt_broker: SessionBroker) -> SessionBroker:
 def isolated_mqtt_broker() -> Iterator[TestMQTTBroker]:
     """A broker for one test alone: to be killed, paused, or filled with persistent sessions."""
     broker = TestMQTTBroker()
-    _use(broker)
+    use_broker(broker)
     yield broker
     broker.stop()
 
@@ -100,11 +103,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """
     _used.clear()
     broker = value_in_use("session_mqtt_broker", item)  # perhaps of a user's own fixture
-    if broker is not None:
-        _use(broker)
+    for needed in [*_of_all_tests, *([] if broker is None else [broker])]:
+        use_broker(needed)
 
 
-def _use(broker: SessionBroker) -> None:
+def use_broker(broker: SessionBroker) -> None:
     """Start *broker* where it does not run; where that has failed once, fail without a wait."""
     if broker in _used:
         return
@@ -119,6 +122,17 @@ def _use(broker: SessionBroker) -> None:
             _given_up[broker] = str(error)
             raise
     _used[broker] = position
+
+
+@contextlib.contextmanager
+def used_by_all_tests(broker: SessionBroker) -> Iterator[None]:
+    """Start *broker*, and start it again before each test that finds it ended."""
+    use_broker(broker)
+    _of_all_tests.append(broker)
+    try:
+        yield
+    finally:
+        _of_all_tests.remove(broker)
 
 
 def brokers_of_test() -> Collection[SessionBroker]:
@@ -137,9 +151,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """Fail a test in which a broker died, and add to a failed one's report what the brokers say."""
     outcome: Any = yield
     report = outcome.get_result()
-    broker_of_session = value_in_use("session_mqtt_broker", item)
-    if broker_of_session is not None:
-        _used.setdefault(broker_of_session, 0)  # this test has started it
+    session_broker = value_in_use("session_mqtt_broker", item)
+    if session_broker is not None:
+        _used.setdefault(session_broker, 0)  # this test has started it
     for broker, start in _used.items():
         # What dies as wider fixtures are torn down has died between two tests.
         is_told_here = report.when != "teardown" and not report.skipped
@@ -178,7 +192,7 @@ def pytest_report_header(config: pytest.Config) -> str:
 
 
 def _describe_broker(config: pytest.Config) -> str:
-    broker = _broker_of_session()
+    broker = broker_of_session()
     if isinstance(broker, ExternalMQTTBroker):
         return f"{address(broker)}, which MQTT_TEST_BROKER_URL names"
     executable = find_mosquitto()

@@ -66,6 +66,12 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
             _wait_for_end(stream, deadline)
 
 
+def is_in_use(client: Any) -> bool:
+    """Return whether *client* has a connection, or a thread that looks for one."""
+    thread = network_loop_of(client)
+    return client.socket() is not None or (thread is not None and thread.is_alive())
+
+
 def _disconnect(client: Any) -> None:
     with contextlib.suppress(OSError):  # of paho 1.6, where the test has closed the socket
         paho.class_of(client).disconnect(client, properties=_properties_to_end_with(client))

@@ -159,10 +159,11 @@ def _frames_of(task: Any) -> Iterator[FrameType]:
 
 def _own_frames(task: Any) -> list[FrameType]:
     """Return where a task stands in code that is no library's."""
-    return [f for f in _frames_of(task) if not f.f_code.co_filename.startswith(_LIBRARIES)]
+    return [f for f in _frames_of(task) if not f.f_code.co_filename.startswith(LIBRARIES)]
 
 
-_LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
+LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
+"""Where the code is that is neither the suite's nor the service's."""
 
 
 def is_runner(task: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping
 from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
@@ -18,12 +18,24 @@ from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose, scope_in_use
 from ..summary import add_to_summary
 from ..wire.endpoint import address
 from .admission import DeadBrokerError, MQTTConnectionError
+from .current_scope import current_scope
 from .lingering import lingering_tasks
 from .monitor import MQTTMonitor
 from .pool import SharedMQTTPool
-from .whole_process import PromptClients, RedirectedClients
+from .prompt_clients import PromptClients
+from .redirection import (
+    DEFAULT_PORT,
+    LOOPBACK_HOSTS,
+    NOBODY_THERE,
+    Redirection,
+    end_redirections,
+    redirect_to_test_broker,
+    redirections,
+)
+from .settling import settle_mqtt_clients
 
 __all__ = [
+    "LOOPBACK_HOSTS",
     "MQTTConnectionError",
     "MQTTMonitor",
     "SharedMQTTPool",
@@ -34,8 +46,12 @@ __all__ = [
     "mqtt_topic_factory",
     "mqtt_topic_prefix",
     "prompt_mqtt_clients",
+    "redirect_to_test_broker",
+    "redirected_mqtt_brokers",
     "redirected_mqtt_clients",
+    "redirected_mqtt_hosts",
     "redirected_mqtt_ports",
+    "settle_mqtt_clients",
     "shared_mqtt_pool",
 ]
 
@@ -155,17 +171,38 @@ _topic_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
-def redirected_mqtt_ports() -> Sequence[int]:
-    """The ports whose connections ``redirected_mqtt_clients`` redirects; override as needed."""
-    return (1883,)
+def redirected_mqtt_ports() -> Container[int]:
+    """The ports that ``redirected_mqtt_clients`` leads to the session's broker."""
+    return (DEFAULT_PORT,)
+
+
+@pytest.fixture(scope="session")
+def redirected_mqtt_hosts() -> Collection[str]:
+    """The hosts whose connections ``redirected_mqtt_clients`` redirects."""
+    return LOOPBACK_HOSTS
+
+
+@pytest.fixture(scope="session")
+def redirected_mqtt_brokers() -> Mapping[int, TestMQTTBroker]:
+    """Further brokers of ``redirected_mqtt_clients``, each with the port that leads to it."""
+    return {}
 
 
 @pytest.fixture(scope="session")
 def redirected_mqtt_clients(
-    session_mqtt_broker: SessionBroker, redirected_mqtt_ports: Sequence[int]
+    session_mqtt_broker: SessionBroker,
+    redirected_mqtt_ports: Container[int],
+    redirected_mqtt_hosts: Collection[str],
+    redirected_mqtt_brokers: Mapping[int, TestMQTTBroker],
 ) -> Iterator[None]:
-    """Connections to port 1883 of any host go to the session's broker; others are left alone."""
-    with RedirectedClients(session_mqtt_broker, redirected_mqtt_ports).active():
+    """Connections to port 1883 of this machine go to the session's broker."""
+    redirection = Redirection(
+        redirected_mqtt_ports,
+        redirected_mqtt_hosts,
+        redirected_mqtt_brokers,
+        lambda: session_mqtt_broker,
+    )
+    with redirections.counting(redirection):
         yield
 
 
@@ -177,22 +214,41 @@ def prompt_mqtt_clients(pytestconfig: pytest.Config) -> Iterator[None]:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker for tests that need a real leak."""
+    """Register the markers."""
     config.addinivalue_line(
         "markers", f"{LEAKS_ON_PURPOSE}: what the test leaves running is not ended after it"
+    )
+    config.addinivalue_line(
+        "markers",
+        f"{NOBODY_THERE}(*ports): of the ports that are redirected, nobody listens at these, or "
+        "without arguments at any",
     )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Know whether the asyncio tasks that a test leaves are meant to be left."""
+    """Know what the markers of a test say."""
     lingering_tasks.is_excused = leaks_on_purpose(item)
+    redirections.begin_test(item)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown() -> None:
+    """End what the marker of a test says before fixtures of a wider scope are torn down."""
+    redirections.end_test()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the redirections of the run."""
+    end_redirections(config)
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
-    """Know the event loops of pytest-asyncio from their beginning."""
-    outcome: Any = yield
+    """Know what is for more than a test, and pytest-asyncio's event loops from their beginning."""
+    with current_scope.of(fixturedef.scope):
+        outcome: Any = yield
     if fixturedef.argname.endswith("_scoped_runner") and outcome.excinfo is None:
         lingering_tasks.know(outcome.get_result().get_loop())
 

@@ -1,40 +1,35 @@
-"""Acts on every client of the process: prompt ends, redirected connections."""
+"""Ends the clients that tests leave running, of all that the process has."""
 
 from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from traceback import walk_stack
+from types import FrameType
+from typing import Any, NamedTuple
 
 import paho.mqtt.client as mqtt
 import pytest
 
-from ..originals import variable
+from ..originals import os, variable
 from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
 from ..summary import add_to_summary
-from ..wire.endpoint import MQTTEndpoint
-from .admission import admit
-from .ending import end_client
+from .current_scope import current_scope
+from .ending import end_client, is_in_use
+from .lingering import LIBRARIES
 from .listeners import ClientListener
-from .network_loop import network_loop_of
-from .paho_internals import name_of
-from .pool import means_a_test_broker
+from .paho_internals import PAHO_MODULE, name_of
+
+_KIT = str(Path(__file__).resolve().parent.parent)
 
 
-class RedirectedClients(ClientListener):
-    """Sends connections to hard-coded addresses to the session's broker."""
+class _Origin(NamedTuple):
+    """Where a client was made, and in which test."""
 
-    def __init__(self, endpoint: MQTTEndpoint, ports: Sequence[int]) -> None:
-        self._endpoint = endpoint
-        self._ports = ports
-
-    def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
-        """Send *client* to the session's broker if it wants one of the ports."""
-        if port not in self._ports or means_a_test_broker(client, host, port):
-            return host, port
-        admit(client, self._endpoint)
-        return self._endpoint.host, self._endpoint.port
+    place: str
+    test: str
 
 
 class PromptClients(ClientListener):
@@ -42,34 +37,24 @@ class PromptClients(ClientListener):
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._made_in: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+        self._origins: weakref.WeakKeyDictionary[Any, _Origin] = weakref.WeakKeyDictionary()
         self._of_the_test: list[Any] = []
-        self._wider_fixtures: list[str] = []
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
-        """Take part in the life of clients, fixtures and tests."""
+        """Take part in the life of clients and tests."""
         self._config.pluginmanager.register(self)
         with super().active():
             yield
-            self._end(list(self._made_in))
+            self._end(list(self._origins))
         self._config.pluginmanager.unregister(self)
 
     def created(self, client: mqtt.Client) -> None:
         """Note *client*; one that a fixture of a wider scope makes outlives the test."""
-        self._made_in[client] = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
-        if not self._wider_fixtures:
+        test = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
+        self._origins[client] = _Origin(_place_of_call(), test)
+        if not current_scope.is_wide:
             self._of_the_test.append(client)
-
-    @pytest.hookimpl(hookwrapper=True)
-    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
-        """Know while a fixture wider than a test is set up; ``setUpClass`` is one to pytest."""
-        if fixturedef.scope == "function":
-            yield
-            return
-        self._wider_fixtures.append(fixturedef.argname)
-        yield
-        self._wider_fixtures.pop()
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
@@ -78,23 +63,37 @@ class PromptClients(ClientListener):
         clients, self._of_the_test = self._of_the_test, []
         if leaks_on_purpose(item):
             for client in clients:
-                self._made_in.pop(client, None)
+                self._origins.pop(client, None)
         else:
             self._end(clients)
 
     def _end(self, clients: Iterable[Any]) -> None:
-        for client in clients:
-            thread = network_loop_of(client)
-            if client.socket() is not None or (thread is not None and thread.is_alive()):
-                self._end_and_name(client)
+        for client in filter(is_in_use, clients):
+            self._end_and_name(client)
 
     def _end_and_name(self, client: Any) -> None:
-        line = (
-            f"{self._made_in[client]}: client {name_of(client)}: call disconnect() and "
-            f"loop_stop(), or mark the test {LEAKS_ON_PURPOSE} if others use the client"
-        )
+        origin = self._origins[client]
+        what = f"client {name_of(client)} of {origin.test}"
         try:
             end_client(client, timeout=1.0)
         except TimeoutError as error:
-            line += f" ({error})"
-        add_to_summary("MQTT clients left running (stopped)", line)
+            what += f" ({error})"
+        add_to_summary(
+            "MQTT clients left running (stopped)",
+            f"made at {origin.place}: call disconnect() and loop_stop(), or mark the test "
+            f"{LEAKS_ON_PURPOSE} if others use the client",
+            what,
+        )
+
+
+def _place_of_call() -> str:
+    """Return the line that makes a client: outside of libraries, if there is such a one."""
+    frames = [frame for frame, _ in walk_stack(None) if not _is_ours_or_pahos(frame)]
+    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(LIBRARIES)]
+    frame = (own or frames)[0]
+    return f"{os.path.relpath(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def _is_ours_or_pahos(frame: FrameType) -> bool:
+    is_pahos = frame.f_globals.get("__name__", "").startswith(PAHO_MODULE)
+    return is_pahos or frame.f_code.co_filename.startswith(_KIT)
