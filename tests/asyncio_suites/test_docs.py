@@ -33,16 +33,22 @@ def examples(page):
 @pytest.mark.parametrize("way", ["anyio", "strict-module", "auto-function"])
 def test_the_page(pytester, way):
     shutil.copy(TESTS / "helpers" / "dimmer.py", pytester.path)
-    monitor, conftest, service, _ = examples("docs/asyncio.md")
+    monitor, conftest, service, *_ = examples("docs/asyncio.md")
     result = WAYS[way].run(pytester, monitor + service, conftest=conftest)
     assert_nothing_left(result, passed=3)
 
 
 def test_the_page_without_a_plugin(pytester):
     shutil.copy(TESTS / "helpers" / "dimmer.py", pytester.path)
-    _, conftest, _, plain = examples("docs/asyncio.md")
+    _, conftest, _, plain, *_ = examples("docs/asyncio.md")
     result = WAYS["anyio"].run(pytester, plain, conftest=conftest)
     assert_nothing_left(result, passed=2)
+
+
+def test_the_page_with_hard_coded_addresses(pytester):
+    *_, conftest, led = examples("docs/asyncio.md")
+    result = WAYS["anyio"].run(pytester, led, conftest=conftest)
+    assert_nothing_left(result, passed=1)
 
 
 def test_readme(pytester):

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from helpers.drop_in import ALL_MODULES, Repository
@@ -65,6 +66,7 @@ CONFTEST = """
     from camera_detector_optimized_fixture import camera_detector_fast
     from optimized_service_fixture import service_fixture
     from service import CameraDetector
+    from shared_mqtt_pool import redirect_to_test_broker
 
     fast_service = service_fixture(CameraDetector)
 """
@@ -76,6 +78,7 @@ TESTS = {
     "client": "def test_it(mqtt_client, mqtt_monitor, mqtt_topic_factory): pass",
     "prompt": "def test_it(prompt_mqtt_clients): pass",
     "redirected": "def test_it(redirected_mqtt_clients): pass",
+    "redirected from conftest on": "def test_it(): pass",
     "service": "def test_it(fast_service): pass\ndef test_later(): pass",
     "camera": "def test_it(camera_detector_fast): pass",
 }
@@ -84,6 +87,7 @@ LISTED = {name: entry for entry in REPLACED for name in entry.names.split()}
 EXECUTORS = {name for name in LISTED if name.startswith("concurrent.futures.")}
 PAHO = {name for name in LISTED if name.startswith(("asyncio.", "paho."))} | {"sys.meta_path"}
 ASYNCIO = {name for name in LISTED if name.startswith("asyncio.")}
+SOCKETS = {name for name in LISTED if name.startswith("socket.")}
 SERVICES = {name for name, entry in LISTED.items() if "service_fixture lives" in entry.when}
 
 
@@ -100,7 +104,8 @@ def changes_in_a_run(pytester: pytest.Pytester) -> dict[str, set[str]]:
 @pytest.mark.parametrize("kind", TESTS)
 def test_the_list_says_what_is_replaced(pytester, kind):
     repository = Repository(pytester, ALL_MODULES)
-    repository.write("tests/conftest.py", CONFTEST)
+    redirected = "redirect_to_test_broker()" if "conftest" in kind else ""
+    repository.write("tests/conftest.py", f"{dedent(CONFTEST)}\n{redirected}")
     repository.write("tests/test_it.py", TESTS[kind])
     found = changes_in_a_run(pytester)
     expected = {
@@ -108,7 +113,8 @@ def test_the_list_says_what_is_replaced(pytester, kind):
         "broker": EXECUTORS,
         "client": EXECUTORS | PAHO,
         "prompt": EXECUTORS | PAHO - ASYNCIO,
-        "redirected": EXECUTORS | PAHO - ASYNCIO,
+        "redirected": EXECUTORS | PAHO - ASYNCIO | SOCKETS,
+        "redirected from conftest on": EXECUTORS | PAHO - ASYNCIO | SOCKETS,
         "service": EXECUTORS | PAHO | SERVICES,
         "camera": EXECUTORS | PAHO | SERVICES,
     }[kind]

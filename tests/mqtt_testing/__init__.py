@@ -60,6 +60,13 @@ REPLACED = (
         _OWN_CLIENT,
     ),
     Replacement(
+        "socket.socket.connect socket.socket.connect_ex socket.getaddrinfo",
+        "clients/sockets.py",
+        "while redirected_mqtt_clients is in use; with redirect_to_test_broker() from that call to "
+        "the end of the run",
+        "addresses of a broker that tests can choose",
+    ),
+    Replacement(
         "asyncio.runners._cancel_all_tasks",
         "clients/lingering.py",
         "from the first test with a fixture of clients after asyncio was imported, to the end of "

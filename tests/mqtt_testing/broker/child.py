@@ -61,7 +61,15 @@ class LoggedProcess:
 
     def log_since(self, position: int) -> str:
         """Return what mosquitto has logged since the log was at *position*."""
-        return self.log.encode()[position:].decode(errors="replace")
+        in_file = position - len(self._earlier_log.encode())
+        if self.log_path is None or in_file < 0:
+            return self.log.encode()[position:].decode(errors="replace")
+        try:
+            with open(self.log_path, "rb") as log:
+                log.seek(in_file)
+                return log.read().decode(errors="replace")
+        except FileNotFoundError:  # others have cleaned up the temporary folder
+            return ""
 
     @property
     def _current_log(self) -> str:

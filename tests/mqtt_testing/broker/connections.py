@@ -17,6 +17,26 @@ READY_ID_PREFIX = "ready-"
 _NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
 
 
+_PERSISTENT = re.compile(r"New client connected from \S+ as (.+) \(p(?:\d, c0|5, c1)")
+_GONE = re.compile(r"Client (.+?)(?: \[\S+\])? (?:disconnected|closed its connection|has exceeded)")
+
+
+def sessions_left(log: str) -> set[str]:
+    """Return the client ids that came and went in *log*, and may have left a session behind.
+
+    It says whether a session was to be kept; with MQTT 5 it does not say for how long.
+    """
+    left: set[str] = set()
+    here: set[str] = set()
+    for line in log.splitlines():
+        for client_id in _PERSISTENT.findall(line):
+            here.add(client_id)
+            left.discard(client_id)
+        for client_id in here.intersection(_GONE.findall(line)):
+            left.add(client_id)
+    return {client_id for client_id in left if not client_id.startswith(OBSERVER_ID_PREFIX)}
+
+
 def reserve_port(host: str, port: int) -> socket.socket:
     """Bind *port*, or a free one where it is 0, so that no other process takes it.
 

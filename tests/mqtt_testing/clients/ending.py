@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+from collections.abc import Iterator
 from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
@@ -64,6 +65,33 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
             paho.close_wake_up_pair(client)  # which paho leaves to the collector
         if stream is not None:
             _wait_for_end(stream, deadline)
+
+
+def end_connection(connection: socket.socket, timeout: float = limits.TIMEOUT) -> None:
+    """Disconnect a client that is not paho's, and return when the broker is done with it.
+
+    What the client holds back it cannot send any more.
+
+    Raises:
+        TimeoutError: the broker did not close the connection for *timeout* seconds.
+    """
+    with socket.socket(fileno=os.dup(connection.fileno())) as stream, _cutting(stream):
+        stream.settimeout(timeout)
+        stream.sendall(DISCONNECT)
+        _wait_for_end(stream, time.monotonic() + timeout)
+
+
+DISCONNECT = b"\xe0\x00"
+
+
+@contextlib.contextmanager
+def _cutting(stream: socket.socket) -> Iterator[None]:
+    """Cut *stream* after the block, which it may end itself at any time."""
+    with contextlib.suppress(BrokenPipeError, ConnectionError):
+        try:
+            yield
+        finally:
+            stream.shutdown(socket.SHUT_RDWR)
 
 
 def is_in_use(client: Any) -> bool:

@@ -31,6 +31,7 @@ from .network_loop import (
     wake_up_pair,
 )
 from .paho_internals import PAHO_MODULE, RealClient, UnheardClient
+from .sockets import left_alone
 
 
 class ClientListener:
@@ -53,6 +54,9 @@ class ClientListener:
 
     def answered(self, client: mqtt.Client) -> None:
         """Called when *client* has had its CONNACK, and its ``on_connect`` is through."""
+
+    def opened(self, connection: socket.socket) -> None:
+        """Called when *connection*, of no paho client, is led to a broker of the tests."""
 
     def published(
         self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
@@ -222,7 +226,8 @@ def _connect_as_routed(method: Callable[..., Any], client: Any) -> Any:
             listener.connecting(client, host, port)
     paho.set_address(client, (host, port))
     try:
-        result = method(client)
+        with left_alone():  # it is led already, or is not to be
+            result = method(client)
     finally:
         paho.set_address(client, given)
     if isinstance(client, UnheardClient) or SENDS_AT_ONCE in vars(client):
@@ -313,6 +318,12 @@ def send_at_once(client: Any) -> None:
     raw = paho.raw_socket(client)
     if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def tell_opened(connection: socket.socket) -> None:
+    """Tell the listeners of a connection that is of no paho client."""
+    for listener in tuple(_listeners):
+        listener.opened(connection)
 
 
 def is_listening() -> bool:

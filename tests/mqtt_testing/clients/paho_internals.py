@@ -12,9 +12,10 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ..originals import select, threading, time
+from ..originals import threading, time
 from ..wire.endpoint import MQTTEndpoint
 from . import limits
+from .sockets import is_connection_open
 
 PAHO_MODULE = "paho.mqtt.client"
 
@@ -107,13 +108,7 @@ def is_connected(client: Any) -> bool:
 
 def is_open(client: Any) -> bool:
     """Return whether the other end of a client's connection is there, noticed by paho or not."""
-    connection = client.socket()
-    poll = select.poll()
-    try:
-        poll.register(connection, getattr(select, "POLLRDHUP", select.POLLHUP))
-    except (TypeError, ValueError, OSError):  # there is none, or it is closed this very moment
-        return False
-    return not poll.poll(0)
+    return is_connection_open(client.socket())
 
 
 def address_of(client: Any) -> tuple[str, int]:

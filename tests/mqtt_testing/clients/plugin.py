@@ -10,6 +10,7 @@ from typing import Any, Callable
 import paho.mqtt.client as mqtt
 import pytest
 
+from ..broker.connections import sessions_left
 from ..broker.external import SessionBroker
 from ..broker.plugin import brokers_of_test, errors_as_failures
 from ..broker.process import TestMQTTBroker
@@ -88,10 +89,11 @@ def _topics_that_runs_share(pool: SharedMQTTPool) -> Iterator[str]:
 def clean_mqtt_broker(
     live_mqtt_broker: SessionBroker, shared_mqtt_pool: SharedMQTTPool
 ) -> Iterator[SharedMQTTPool]:
-    """A broker that after the test retains what it did before."""
+    """A broker that after the test retains what it did before, and knows no more sessions."""
     with errors_as_failures():
         shared_mqtt_pool.barrier()
         retained_before = shared_mqtt_pool.watch().know_retained()
+    start_of_log = live_mqtt_broker.log_position
     shared_mqtt_pool.start_of_test = shared_mqtt_pool.history.position
     shared_mqtt_pool.other_brokers.clear()
     lingering_tasks.begin()
@@ -105,6 +107,14 @@ def clean_mqtt_broker(
             live_mqtt_broker.start()  # the test may have ended with it stopped
         if live_mqtt_broker.is_running():  # a dead one retains nothing, and is reported elsewhere
             shared_mqtt_pool.restore_retained(retained_before, only)
+            _end_sessions(live_mqtt_broker, start_of_log)
+
+
+def _end_sessions(broker: SessionBroker, start_of_log: int) -> None:
+    """End the sessions of clients, of whatever library, that have come and gone in a test."""
+    for client_id in sessions_left(broker.log_since(start_of_log)):
+        with contextlib.suppress(OSError):
+            broker.end_session(client_id)
 
 
 @pytest.fixture

@@ -8,28 +8,30 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from traceback import walk_stack
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import paho.mqtt.client as mqtt
 import pytest
 
-from ..originals import os, variable
+from ..originals import os, socket, variable
 from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
 from ..summary import add_to_summary
 from .current_scope import current_scope
-from .ending import end_client, is_in_use
+from .ending import end_client, end_connection, is_in_use
 from .lingering import LIBRARIES
 from .listeners import ClientListener
 from .paho_internals import PAHO_MODULE, name_of
+from .sockets import is_connection_open
 
 _KIT = str(Path(__file__).resolve().parent.parent)
 
 
 class _Origin(NamedTuple):
-    """Where a client was made, and in which test."""
+    """Where a client was made, in which test, and whether for more than that test."""
 
     place: str
     test: str
+    is_wide: bool
 
 
 class PromptClients(ClientListener):
@@ -38,7 +40,7 @@ class PromptClients(ClientListener):
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._origins: weakref.WeakKeyDictionary[Any, _Origin] = weakref.WeakKeyDictionary()
-        self._of_the_test: list[Any] = []
+        self._of_the_test: list[Any] = []  # clients of paho, which close in disorder if forgotten
 
     @contextlib.contextmanager
     def active(self) -> Iterator[None]:
@@ -51,47 +53,59 @@ class PromptClients(ClientListener):
 
     def created(self, client: mqtt.Client) -> None:
         """Note *client*; one that a fixture of a wider scope makes outlives the test."""
-        test = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
-        self._origins[client] = _Origin(_place_of_call(), test)
+        self.opened(client)
         if not current_scope.is_wide:
             self._of_the_test.append(client)
+
+    def opened(self, connection: Any) -> None:
+        """Note a connection, in the same way."""
+        test = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
+        place = _place_of_call(self._config.rootpath)
+        self._origins[connection] = _Origin(place, test, current_scope.is_wide)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
         """Stop what the test left running, once its own fixtures are through."""
         yield
-        clients, self._of_the_test = self._of_the_test, []
+        of_the_test = [client for client, origin in self._origins.items() if not origin.is_wide]
+        self._of_the_test.clear()
         if leaks_on_purpose(item):
-            for client in clients:
-                self._origins.pop(client, None)
+            for client in of_the_test:
+                del self._origins[client]
         else:
-            self._end(clients)
+            self._end(of_the_test)
 
     def _end(self, clients: Iterable[Any]) -> None:
-        for client in filter(is_in_use, clients):
-            self._end_and_name(client)
+        for client in clients:
+            if isinstance(client, socket.socket):
+                if is_connection_open(client):
+                    what = f"the connection from port {client.getsockname()[1]}"
+                    self._end_and_name(client, end_connection, what, "disconnect and close")
+            elif is_in_use(client):
+                remedy = "call disconnect() and loop_stop()"
+                self._end_and_name(client, end_client, f"client {name_of(client)}", remedy)
 
-    def _end_and_name(self, client: Any) -> None:
-        origin = self._origins[client]
-        what = f"client {name_of(client)} of {origin.test}"
+    def _end_and_name(self, client: Any, end: Callable[..., None], name: str, remedy: str) -> None:
+        what = f"{name} of {self._origins[client].test}"
         try:
-            end_client(client, timeout=1.0)
+            end(client, timeout=1.0)
         except TimeoutError as error:
             what += f" ({error})"
         add_to_summary(
             "MQTT clients left running (stopped)",
-            f"made at {origin.place}: call disconnect() and loop_stop(), or mark the test "
+            f"made at {self._origins[client].place}: {remedy}, or mark the test "
             f"{LEAKS_ON_PURPOSE} if others use the client",
             what,
         )
 
 
-def _place_of_call() -> str:
+def _place_of_call(root: Path) -> str:
     """Return the line that makes a client: outside of libraries, if there is such a one."""
     frames = [frame for frame, _ in walk_stack(None) if not _is_ours_or_pahos(frame)]
     own = [frame for frame in frames if not frame.f_code.co_filename.startswith(LIBRARIES)]
     frame = (own or frames)[0]
-    return f"{os.path.relpath(frame.f_code.co_filename)}:{frame.f_lineno}"
+    file = frame.f_code.co_filename
+    return f"{os.path.relpath(file, root) if os.path.isabs(file) else file}:{frame.f_lineno}"
 
 
 def _is_ours_or_pahos(frame: FrameType) -> bool:

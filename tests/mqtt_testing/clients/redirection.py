@@ -16,14 +16,15 @@ from ..broker.connections import reserve_port
 from ..broker.external import SessionBroker
 from ..broker.plugin import broker_of_session, used_by_all_tests
 from ..broker.process import TestMQTTBroker, is_a_test_broker
-from ..originals import threading, variable
+from ..originals import socket, threading, variable
 from ..summary import add_to_summary, runs
 from ..wire.endpoint import MQTTEndpoint
 from .admission import admit
 from .current_scope import current_scope
 from .ending import end_client, is_in_use
-from .listeners import ClientListener
+from .listeners import ClientListener, tell_opened
 from .pool import means_a_test_broker
+from .sockets import SocketLeader
 
 LOOPBACK_HOSTS = (
     "localhost *.localhost localhost.localdomain ip6-localhost ip6-loopback 127.* ::1 0.0.0.0 ::"
@@ -71,7 +72,7 @@ def _plain(host: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-class Redirections(ClientListener):
+class Redirections(ClientListener, SocketLeader):
     """Leads the clients of this process to brokers of the tests while any redirection counts."""
 
     def __init__(self) -> None:
@@ -80,6 +81,7 @@ class Redirections(ClientListener):
         self._life = contextlib.ExitStack()
         self._brokers: set[SessionBroker] = set()
         self._nobody: MQTTEndpoint | None = None
+        self._addresses: set[str] = set()  # of hosts that were named by their name
         self._led: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.RLock()
 
@@ -89,6 +91,7 @@ class Redirections(ClientListener):
         self._counting.append(redirection)
         if len(self._counting) == 1:
             self._life.enter_context(self.active())
+            self._life.enter_context(self.leading_sockets())
         try:
             yield
         finally:
@@ -123,6 +126,7 @@ class Redirections(ClientListener):
             return host, port
         endpoint = self.endpoint_for(host, port)
         if endpoint is None:
+            self.passed_over(host, port)
             return host, port
         admit(client, endpoint)
         self._led.add(client)
@@ -130,17 +134,34 @@ class Redirections(ClientListener):
 
     def endpoint_for(self, host: str, port: int) -> MQTTEndpoint | None:
         """Return where a connection to *host* and *port* is led to; None where it is not."""
-        having = [redirection for redirection in self._counting if redirection.has(port)]
-        naming = [redirection for redirection in having if redirection.names(host)]
-        if is_a_test_broker(host, port) or not having:
-            return None
-        if not naming:
-            _name_in_summary(host, port)
+        naming = [r for r in self._counting if r.has(port) and r.names(host)]
+        if not naming or is_a_test_broker(host, port):
             return None
         with self._lock:
             if self._deserted(port) and not current_scope.is_wide:
                 return self._reserve_for_nobody()
             return self._started(naming[0].broker_for(port))
+
+    def passed_over(self, host: str, port: int, addresses: Collection[str] = ()) -> None:
+        """Name a host in the summary that was asked for on a port that is led."""
+        having = [redirection for redirection in self._counting if redirection.has(port)]
+        is_known = host in self._addresses or is_a_test_broker(host, port)
+        if not having or is_known or any(r.names(a) for r in having for a in addresses):
+            return
+        self._addresses.update(addresses)
+        test = variable("PYTEST_CURRENT_TEST", "outside of tests").split(" ")[0]
+        add_to_summary(
+            "MQTT connections that were not redirected",
+            f"{host}:{port} is not among the hosts of redirect_to_test_broker(hosts=...) or of "
+            "the fixture redirected_mqtt_hosts. It was asked for in",
+            test,
+        )
+
+    def opening(self, connection: socket.socket, host: str, port: int) -> None:
+        """Tell the listeners of a connection to a broker of ours."""
+        address = host.rpartition(":")[2], port  # without what maps it to IPv6
+        if address in {(broker.host, broker.port) for broker in self._brokers}:
+            tell_opened(connection)
 
     def _started(self, broker: SessionBroker) -> SessionBroker:
         """Return *broker*, started once: what a test does to it is not undone in that test."""
@@ -163,16 +184,6 @@ def _none(_port: int) -> bool:
 
 def _all(_port: int) -> bool:
     return True
-
-
-def _name_in_summary(host: str, port: int) -> None:
-    test = variable("PYTEST_CURRENT_TEST", "outside of tests").split(" ")[0]
-    add_to_summary(
-        "MQTT connections that were not redirected",
-        f"{host}:{port} is not among the hosts of redirect_to_test_broker(hosts=...) or of the "
-        "fixture redirected_mqtt_hosts. It was asked for in",
-        test,
-    )
 
 
 redirections = Redirections()
