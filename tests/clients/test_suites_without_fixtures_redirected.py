@@ -215,6 +215,7 @@ def test_a_network_loop_that_runs_connects_at_once(repository):
         "tests/test_it.py",
         """
         import pytest, threading, time
+        import paho.mqtt.client as mqtt
         from client import new_client
 
         def loop_start(client):
@@ -235,14 +236,16 @@ def test_a_network_loop_that_runs_connects_at_once(repository):
             getattr(client, method)("localhost", 1883)
             assert connected.acquire(timeout=5)
             assert time.perf_counter() - start < 0.5
-            if loop is loop_start:  # the other cannot be woken
-                getattr(client, method)("localhost", 1884)  # again, while it is connected
+            # loop_forever() cannot be woken; with paho 1.6 connect_async() waits for a loss.
+            again = loop is loop_start and (method == "connect" or hasattr(mqtt, "MQTTErrorCode"))
+            if again:
+                getattr(client, method)("localhost", 1884)
                 assert connected.acquire(timeout=5)
                 assert time.perf_counter() - start < 0.5
             client.disconnect()
             client.loop_stop()
             connections = session_mqtt_broker.log_since(position).count(" as quick ")
-            assert connections == 1 + (loop is loop_start)
+            assert connections == 1 + again
 
         def test_a_loss_is_followed_by_the_pause_of_paho(test_mqtt_broker):
             client, connected = new_client("slow"), threading.Semaphore(0)
@@ -289,7 +292,7 @@ def test_clients_that_are_left_are_grouped_by_where_they_were_made(repository):
         result.stdout.fnmatch_lines_random(
             [
                 "*MQTT clients left running*",
-                "made at tests*client.py:8: call disconnect() and *: client number-*; and 9 more",
+                "made at tests*client.py:*: call disconnect() and *: client number-*; and 9 more",
                 "made at tests*test_it.py:15: *: client another of tests*::test_another",
             ]
         )
