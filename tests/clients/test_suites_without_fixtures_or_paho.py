@@ -14,11 +14,18 @@ def repository(pytester):
     return repository.write(
         "tests/conftest.py",
         """
+        import socket
         from mqtt_test_broker import TestMQTTBroker
         from shared_mqtt_pool import LOOPBACK_HOSTS, redirect_to_test_broker
 
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            FREE_PORT = free.getsockname()[1]
+
         FURTHER = {1885: TestMQTTBroker()}
-        redirect_to_test_broker(hosts=["mqtt.invalid", *LOOPBACK_HOSTS], brokers=FURTHER)
+        redirect_to_test_broker(
+            1883, FREE_PORT, hosts=["mqtt.invalid", *LOOPBACK_HOSTS], brokers=FURTHER
+        )
         """,
     )
 
@@ -97,6 +104,7 @@ def test_what_is_not_meant_is_left_alone(repository):
         """
         import asyncio, contextlib, socket
         import plain, pytest
+        from conftest import FREE_PORT
         from mqtt_test_broker import TestMQTTBroker
 
         def is_refused(host, port):
@@ -131,12 +139,10 @@ def test_what_is_not_meant_is_left_alone(repository):
 
         def test_a_server_of_the_suite():
             async def serve():
-                with contextlib.suppress(OSError):  # the port may be in use on this machine
-                    server = await asyncio.start_server(lambda r, w: None, "localhost", 1883)
-                    found = {s.getsockname()[1] for s in server.sockets}
-                    server.close()
-                    return found
-            assert asyncio.run(serve()) in ({1883}, None)
+                server = await asyncio.start_server(lambda r, w: None, "localhost", FREE_PORT)
+                async with server:
+                    return {s.getsockname()[1] for s in server.sockets}
+            assert asyncio.run(serve()) == {FREE_PORT}
 
         def test_datagrams():
             with socket.socket(type=socket.SOCK_DGRAM) as connection:

@@ -142,7 +142,7 @@ def test_a_marked_test_finds_nobody(repository):
     repository.write(
         "tests/test_it.py",
         """
-        import pytest, unittest
+        import pytest, threading, unittest
         from client import connect, new_client
 
         def is_refused(port):
@@ -176,6 +176,15 @@ def test_a_marked_test_finds_nobody(repository):
                 cls.client.loop_stop()
                 assert refused() == []
 
+        class TestMarkedAlone(unittest.TestCase):
+            @pytest.mark.no_mqtt_broker
+            def test_it(self):
+                assert len(refused()) == 4
+
+            @classmethod
+            def tearDownClass(cls):
+                assert refused() == []
+
         @pytest.fixture
         def service():
             return refused()
@@ -195,18 +204,17 @@ def test_a_marked_test_finds_nobody(repository):
 
         @pytest.mark.no_mqtt_broker(1883)
         def test_a_client_comes_in_later(request):
-            client = new_client()
-            failed = []
-            client.on_connect_fail = lambda *args: failed.append(args)
+            client, failed = new_client(), threading.Event()
+            client.on_connect_fail = lambda *args: failed.set()
             client.connect_async("localhost", 1883)
             client.loop_start()
-            while not failed: pass
+            assert failed.wait(5)
             client.disconnect()
             client.loop_stop()
         """,
     )
     result = repository.run("-W", "error", "--strict-markers")
-    assert_green_and_silent(result, passed=6)
+    assert_green_and_silent(result, passed=7)
 
 
 def test_a_network_loop_that_runs_connects_at_once(repository):
@@ -247,12 +255,17 @@ def test_a_network_loop_that_runs_connects_at_once(repository):
             connections = session_mqtt_broker.log_since(position).count(" as quick ")
             assert connections == 1 + again
 
-        def test_a_loss_is_followed_by_the_pause_of_paho(test_mqtt_broker):
+        @pytest.mark.parametrize("method", ["connect_async", "connect", "reconnect"])
+        def test_a_loss_is_followed_by_the_pause_of_paho(test_mqtt_broker, method):
             client, connected = new_client("slow"), threading.Semaphore(0)
             client.on_connect = lambda *args: connected.release()
             client.loop_start()
             client.connect_async("localhost", 1883)
             assert connected.acquire(timeout=5)
+            if method != "connect_async":
+                arguments = ("localhost", 1883) if method == "connect" else ()
+                getattr(client, method)(*arguments)
+                assert connected.acquire(timeout=5)
             start = time.perf_counter()
             test_mqtt_broker.disconnect_clients("slow")
             assert connected.acquire(timeout=5)
@@ -261,7 +274,7 @@ def test_a_network_loop_that_runs_connects_at_once(repository):
             client.loop_stop()
         """,
     )
-    assert_green_and_silent(repository.run("-W", "error"), passed=9)
+    assert_green_and_silent(repository.run("-W", "error"), passed=11)
 
 
 def test_clients_that_are_left_are_grouped_by_where_they_were_made(repository):
@@ -363,12 +376,25 @@ def test_a_plain_function_waits_for_what_was_published(repository):
             def test_clients_that_are_about_to_connect(self):
                 client = self.add(new_client())
                 client.on_connect = lambda c, *args: c.publish("hello")
+                client.on_pre_connect = lambda *args: threading.Event().wait(0.1)  # paho 2
                 self.add(listener("hello", lambda c, u, m: self.got.append(1)))
                 settle_mqtt_clients()
                 client.connect_async("localhost", 1883)
                 client.loop_start()
                 settle_mqtt_clients()
                 assert self.got == [1]
+
+            def test_one_by_one(self):
+                slow = lambda c, u, m: (threading.Event().wait(0.01), self.got.append(1))
+                late = lambda c, u, m: (threading.Event().wait(0.01), c.publish("two"))
+                for n in range(5):
+                    self.add(listener("two", slow))
+                    self.add(listener("one", late))
+                settle_mqtt_clients()
+                for n in range(1, 20):
+                    self.sender.publish("one")
+                    settle_mqtt_clients()
+                    assert len(self.got) == 25 * n
 
             def test_at_once_from_two_threads(self):
                 self.add(listener("both", lambda c, u, m: self.got.append(1)))
@@ -381,6 +407,16 @@ def test_a_plain_function_waits_for_what_was_published(repository):
                 for thread in threads: thread.start()
                 for thread in threads: thread.join(20)
                 assert len(self.got) == 40
+
+            def test_it_leaves_clients_as_they_were(self):
+                import socket
+                before = dict(vars(self.sender))
+                option = socket.IPPROTO_TCP, socket.TCP_NODELAY
+                for asked in (0, 1):
+                    self.sender.socket().setsockopt(*option, asked)
+                    settle_mqtt_clients()
+                    assert bool(self.sender.socket().getsockopt(*option)) == asked
+                assert set(vars(self.sender)) == set(before)
 
             def test_nothing_to_wait_for(self):
                 self.add(new_client()).loop_start()  # is not told where to
@@ -421,7 +457,7 @@ def test_a_plain_function_waits_for_what_was_published(repository):
                     settle_mqtt_clients(timeout=0.3)
         """,
     )
-    assert_green_and_silent(repository.run("-W", "error"), passed=9)
+    assert_green_and_silent(repository.run("-W", "error"), passed=11)
 
 
 def test_the_plain_function_says_what_it_cannot(repository):

@@ -86,5 +86,5 @@ REPLACED = (
 ``_invoke_excepthook`` of threads that go on at its end, and a filter on log handlers that write to
 pytest's closed streams; and while a service lives, environment variables such as ``MQTT_PORT``, and
 on its class the coroutines that ``hold`` names; and while its own cleanup runs, the handler of
-SIGURG, by which a cleanup that does not end is interrupted; in ``settle_mqtt_clients()``, ``_packet_handle``
-of clients."""
+SIGURG, by which a cleanup that does not end is interrupted; in ``settle_mqtt_clients()``, of
+clients ``_packet_handle`` and TCP_NODELAY."""
