@@ -3,6 +3,14 @@
 import pytest
 from helpers.drop_in import Repository, assert_green_and_silent
 from helpers.plain_client import PLAIN_CLIENT
+from mqtt_test_broker import TestMQTTBroker
+
+
+@pytest.fixture
+def broker():
+    with TestMQTTBroker() as broker:
+        yield broker
+
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
@@ -294,6 +302,36 @@ def test_a_session_that_a_test_leaves_is_ended(repository):
         """,
     )
     assert_green_and_silent(repository.run("-W", "error", "-p", "no:randomly"), passed=2)
+
+
+def test_an_external_broker_at_the_very_address(repository, broker, monkeypatch):
+    """What we look for there ourselves is not led, nor kept from it by the marker."""
+    monkeypatch.setenv("MQTT_TEST_BROKER_URL", f"mqtt://localhost:{broker.port}")
+    wiring = f"""
+        from shared_mqtt_pool import redirect_to_test_broker
+        PORT = {broker.port}
+        redirect_to_test_broker(PORT)
+    """
+    repository.write("tests/conftest.py", wiring)
+    repository.write(
+        "tests/test_it.py",
+        """
+        import plain, pytest
+        from conftest import PORT
+        from shared_mqtt_pool import mqtt_client
+
+        def test_a(mqtt_client): plain.end(plain.connected(address=("localhost", PORT)))
+
+        @pytest.mark.no_mqtt_broker
+        def test_nobody(mqtt_client):
+            with pytest.raises(ConnectionRefusedError):
+                plain.connected(address=("localhost", PORT))
+
+        def test_b(mqtt_client): plain.end(plain.connected(address=("localhost", PORT)))
+        """,
+    )
+    result = repository.run("-W", "error", "-p", "no:randomly")
+    assert_green_and_silent(result, passed=3)
 
 
 def test_a_client_library_without_paho(repository):

@@ -15,6 +15,7 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from ..originals import socket, threading
+from ..wire.own_connections import left_alone
 from . import paho_internals as paho
 from .event_loop import note_event_loop
 from .network_loop import (
@@ -31,7 +32,6 @@ from .network_loop import (
     wake_up_pair,
 )
 from .paho_internals import PAHO_MODULE, RealClient, UnheardClient
-from .sockets import left_alone
 
 
 class ClientListener:

@@ -13,6 +13,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from ..broker.connections import OBSERVER_ID_PREFIX
 from ..originals import os, socket, threading, time
 from ..wire.endpoint import MQTTEndpoint
+from ..wire.own_connections import left_alone
 from ..wire.packets import MQTTMessage, publish_packet
 from . import limits
 from . import paho_internals as paho
@@ -115,9 +116,10 @@ class Observer:
         deadline = time.monotonic() + limits.TIMEOUT
         while not self.is_connected():
             try:
-                socket.create_connection(
-                    (self._endpoint.host, self._endpoint.port), limits.TIMEOUT
-                ).close()
+                with left_alone():
+                    socket.create_connection(
+                        (self._endpoint.host, self._endpoint.port), limits.TIMEOUT
+                    ).close()
             except OSError as error:
                 raise self._failure(error) from None
             if time.monotonic() > deadline:

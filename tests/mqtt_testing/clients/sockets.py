@@ -10,21 +10,9 @@ from typing import Any, Callable
 
 import pytest
 
-from ..originals import select, socket, threading
+from ..originals import select, socket
 from ..wire.endpoint import MQTTEndpoint
-
-_in_this_thread = threading.local()
-
-
-@contextlib.contextmanager
-def left_alone() -> Iterator[None]:
-    """Leave the connections alone that this thread opens in the block."""
-    before = getattr(_in_this_thread, "is_left_alone", False)
-    _in_this_thread.is_left_alone = True
-    try:
-        yield
-    finally:
-        _in_this_thread.is_left_alone = before
+from ..wire.own_connections import are_left_alone, left_alone
 
 
 class SocketLeader:
@@ -104,7 +92,7 @@ def _has_port(address: Any) -> bool:
     """Return whether *address* has a host and a port, and is not to be left alone."""
     is_address = isinstance(address, tuple) and len(address) > 1
     is_plain = is_address and isinstance(address[0], str) and isinstance(address[1], int)
-    return is_plain and not getattr(_in_this_thread, "is_left_alone", False)
+    return is_plain and not are_left_alone()
 
 
 def _address_for(connection: socket.socket, endpoint: MQTTEndpoint) -> Any:

@@ -8,6 +8,7 @@ import struct
 from typing import Any
 
 from ..originals import os, socket
+from .own_connections import left_alone
 from .packets import SecretPacket, connect_packet, receive
 
 LONGEST_REPLY = 65536
@@ -120,7 +121,8 @@ class MQTTEndpoint:
         return reply[3] if reply[:1] == b"\x20" and len(reply) == 4 else None
 
     def _open_socket(self, timeout: float) -> socket.socket:
-        connection = socket.create_connection((self.host, self.port), timeout)
+        with left_alone():
+            connection = socket.create_connection((self.host, self.port), timeout)
         try:
             if self.ssl_context is not None:
                 connection = self.ssl_context.wrap_socket(connection, server_hostname=self.host)
