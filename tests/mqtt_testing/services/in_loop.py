@@ -23,9 +23,6 @@ from .tasks import raise_error_of
 if TYPE_CHECKING:
     import asyncio
 
-QUIET_ROUNDS = 2
-"""Rounds without a new client, subscription or message after which a service has started."""
-
 PATIENCE = 20
 """Rounds that a service gets that runs as a task and has connected no client of paho."""
 
@@ -75,20 +72,22 @@ class ServiceInLoop(ServiceUnderTest):
             self._task = asyncio.ensure_future(result)
 
     async def _settle(self, pool: SharedMQTTPool, lending: Lending) -> None:
-        """Await that the service has connected, and its subscriptions are in force."""
-        deadline, rounds, quiet = time.monotonic() + limits.TIMEOUT, 0, 0
-        before = _state_of(lending)
-        while quiet < QUIET_ROUNDS and time.monotonic() < deadline:
+        """Await that the service has connected, and its subscriptions are in force.
+
+        It has once a round through the broker and the loop brings no new client or packet.
+        """
+        deadline, before, rounds = time.monotonic() + limits.TIMEOUT, _state_of(lending), 0
+        while time.monotonic() < deadline:
             await settled(pool.spare_thread, lambda: pool.await_connections(lending))
             raise_error_of(self._task)
             if self._task is not None and self._task.done():
                 raise ServiceFixtureError(f"{self._handling.run}() has returned: name it start")
-            now = _state_of(lending)
-            rounds += 1
+            now, rounds = _state_of(lending), rounds + 1
             is_under_way = not all(connected for connected, _ in now) or (
                 not now and self._task is not None and rounds < PATIENCE
             )
-            quiet = 0 if now != before or is_under_way else quiet + 1
+            if now == before and not is_under_way:
+                break
             before = now
         self._note_connections(lending)
 
