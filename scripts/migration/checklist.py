@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .diagnosis import BACKGROUND
 from .findings import Finding, commented_leftovers, scan
 from .repository import Repository, count
 from .state import FOLDER, State
-from .verification import BACKGROUND
 from .wiring import wired_options
 
 WAIT = "wait-for-background"

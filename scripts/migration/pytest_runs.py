@@ -10,19 +10,30 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import probe
-from .repository import CannotMigrateError, Repository
+from .repository import PATIENCE, CannotMigrateError, Repository, count
 
-PATIENCE = 300.0
-"""Seconds that pytest gets to collect all tests, or to run one."""
+if TYPE_CHECKING:
+    from shared.progress import Progress
+
+PLUGIN = "mqtt_migration_probe"
+"""The name of the copy of the probe, which is all of us that the tests' pytest gets to see."""
 
 INTERRUPT_PATIENCE = 30.0
 """Seconds that a command gets to clean up after an interrupt before it is killed."""
+
+LOOK_EVERY = 0.2
+WORTH_SHOWING = 3.0
+"""Seconds after which a step shows how far it is."""
+
+_LATE = 2 * probe.GRACE
+"""Seconds after which we end what the probe should have ended."""
 
 _REFUSAL = re.compile(r"\w+ in .+ was left as it is: |\w+: nothing was overridden\.")
 
@@ -39,6 +50,19 @@ class CollectedTest:
     of_plugins: Mapping[str, str] = field(default_factory=dict)
     """Those of the fixtures that a plugin defines, and what they are called there."""
 
+    @property
+    def file(self) -> str:
+        """The file that it is in."""
+        return self.nodeid.partition("::")[0]
+
+
+@dataclass
+class Waits:
+    """Where a test has waited: file, line, what for, and seconds."""
+
+    nodeid: str
+    places: list[tuple[str, int, str, float]]
+
 
 @dataclass
 class PytestRun:
@@ -48,16 +72,41 @@ class PytestRun:
     rootdir: str = ""
     path: list[str] = field(default_factory=list)
     tests: list[CollectedTest] = field(default_factory=list)
-    outcomes: dict[str, tuple[str, str]] = field(default_factory=dict)
-    """For each phase of a test its outcome and, if it failed, the reason."""
+    errors: dict[str, str] = field(default_factory=dict)
+    """The files that could not be collected, and why."""
+    outcomes: dict[str, dict[str, tuple[str, str]]] = field(default_factory=dict)
+    """For each test that was run, and each of its phases, the outcome and the reason."""
+    used: dict[str, bool] = field(default_factory=dict)
+    """The watched fixtures that a test has got, and whether they were ours."""
+    waits: list[Waits] = field(default_factory=list)
+    addresses: list[tuple[str, int]] = field(default_factory=list)
+    """What its processes have tried to connect to."""
+    hang: str = ""
+    """What did not end in time, and where it stands."""
+    hung_in: str = ""
+    """The test that it is, or what else."""
+    collecting: int = 0
     output: str = ""
 
     def take(self, news: dict[str, Any]) -> None:
         """Take in a line of what the plugin told."""
         if "phase" in news:
-            self.outcomes[news["phase"]] = news["outcome"], news["reason"]
+            phases = self.outcomes.setdefault(news["nodeid"], {})
+            phases[news["phase"]] = news["outcome"], news["reason"]
         elif "import_mode" in news:
             self.import_mode, self.rootdir = news["import_mode"], news["rootdir"]
+        elif "collecting" in news:
+            self.collecting += news["collecting"].endswith(".py")
+        elif "error" in news:
+            self.errors[news["error"]["path"]] = news["error"]["reason"]
+        elif "used" in news:
+            self.used[news["used"]] = news["ours"]
+        elif "waited" in news:
+            self.waits.append(Waits(news["waited"], [tuple(at) for at in news["at"]]))
+        elif "address" in news:
+            self.addresses.append(tuple(news["address"]))
+        elif "hang" in news:
+            self.hang, self.hung_in = _in_words(**news["hang"]), news["hang"]["what"]
         elif news["tests"]:  # pytest-xdist's main process collects none
             self.path = news["path"]
             self.tests = [CollectedTest(**test) for test in news["tests"]]
@@ -76,47 +125,130 @@ class PytestRun:
         return (errors or lines or ["it says nothing"])[-1]
 
 
-def collect(repository: Repository) -> PytestRun:
-    """Collect the repository's tests, and run none.
-
-    Raises:
-        CannotMigrateError: pytest does not start, or finds nothing.
-    """
-    run = _run_pytest(repository, ["--collect-only"])
-    if not run.tests:
-        raise CannotMigrateError(f"pytest collects no tests in {repository.root}: {run.error}")
-    return run
+def _in_words(what: str, at: Sequence[Any] | None) -> str:
+    if at is None:
+        return f"{what}, in no line of the repository"
+    file, line, kind = at
+    return f"{what}, at {file}:{line}, which waits for {kind}"
 
 
-def run_test(repository: Repository, run: PytestRun, test: CollectedTest) -> PytestRun:
-    """Run one test of those that were collected in *run*."""
-    return _run_pytest(repository, [f"{run.rootdir}/{test.nodeid}"])
+@dataclass(frozen=True)
+class Pytest:
+    """The pytest of a repository, what is watched in it, and how long a step of it may take."""
 
+    repository: Repository
+    watched: Mapping[str, str] = field(default_factory=dict)
+    """Fixtures, and the end of the name of the module that they are to come from."""
+    timeout: float = PATIENCE
 
-def _run_pytest(repository: Repository, arguments: Sequence[str]) -> PytestRun:
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "report"
-        shutil.copy(probe.__file__, Path(folder) / "mqtt_migration_probe.py")
-        environment = {
-            **clean_environment(),
-            "PYTHONPATH": os.pathsep.join(
-                [folder, *filter(None, [os.environ.get("PYTHONPATH")])],
-            ),
-            probe.REPORT: str(report),
+    def collect(self) -> PytestRun:
+        """Collect the repository's tests, and run none.
+
+        Raises:
+            CannotMigrateError: pytest does not start, hangs, or finds nothing.
+        """
+        run = self._run(["--collect-only"], "collecting")
+        root = self.repository.root
+        if run.hang:
+            raise CannotMigrateError(f"pytest hangs as it collects {root}: {run.hang}")
+        if not run.tests:
+            reason = next(iter(run.errors.values()), run.error)
+            raise CannotMigrateError(f"pytest collects no tests in {root}: {reason}")
+        return run
+
+    def prove(self) -> PytestRun:
+        """Collect all tests, and run some that ask for a watched fixture until one has got it."""
+        return self._run(["--continue-on-collection-errors"], "running a test", proves=True)
+
+    def run_again(self, rootdir: str, nodeids: Sequence[str]) -> PytestRun:
+        """Run some tests by themselves."""
+        return self._run([f"{rootdir}/{nodeid}" for nodeid in nodeids], "running again")
+
+    def _run(self, arguments: Sequence[str], step: str, *, proves: bool = False) -> PytestRun:
+        with tempfile.TemporaryDirectory() as folder:
+            environment = {**clean_environment(), **self.environment(Path(folder), proves=proves)}
+            environment.pop(SWITCH, None)
+            command = [self.repository.python, "-m", "pytest", "-p", PLUGIN]
+            command += [*no_traces(folder), *arguments]
+            run = PytestRun()
+            with (Path(folder) / "output").open("w+", errors="replace") as output:
+                report = Path(folder) / "report"
+                with _Following(run, report, step, self.timeout) as following:
+                    run_command(
+                        command, self.repository.root, environment, output.fileno(), following
+                    )
+                output.seek(0)
+                run.output = output.read()
+            if not run.rootdir and not run.hang:
+                raise CannotMigrateError(_why_it_did_not_start(self.repository, run))
+        return run
+
+    def environment(self, folder: Path, *, proves: bool = False) -> dict[str, str]:
+        """Put the probe into a folder; return what has pytest find it."""
+        copy = folder / PLUGIN
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(Path(probe.__file__).parent, copy, ignore=ignored)
+        orders = {
+            "report": str(folder / "report"),
+            "root": str(self.repository.root),
+            "watched": dict(self.watched),
+            "timeout": self.timeout,
+            "proves": proves,
         }
-        environment.pop(SWITCH, None)
-        command = [repository.python, "-m", "pytest", "-p", "mqtt_migration_probe"]
-        command += [*no_traces(folder), *arguments]
-        run = PytestRun()
-        with (Path(folder) / "output").open("w+", errors="replace") as output:
-            run_command(command, repository.root, environment, output.fileno(), PATIENCE)
-            output.seek(0)
-            run.output = output.read()
-        if not report.exists():
-            raise CannotMigrateError(_why_it_did_not_start(repository, run))
-        for line in report.read_text(encoding="utf-8").splitlines():
-            run.take(json.loads(line))
-    return run
+        path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+        return {"PYTHONPATH": os.pathsep.join(path), probe.ORDERS: json.dumps(orders)}
+
+
+class _Following:
+    """Takes in what the probe tells while pytest runs, shows how far it is, and ends it if late."""
+
+    def __init__(self, run: PytestRun, report: Path, step: str, timeout: float) -> None:
+        self._run = run
+        self._report = report
+        self._step = step
+        self._timeout = timeout
+        self._read = 0
+        self._began = self._heard = time.perf_counter()
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> _Following:
+        return self
+
+    def __exit__(self, *_exc_info: object) -> None:
+        self()
+        if self._progress is not None:
+            self._progress.clear()
+
+    def __call__(self) -> bool:
+        """Take in what is new; return whether to go on."""
+        news = read_news(self._report, self._read)
+        if news:
+            self._heard = time.perf_counter()
+        for line in news:
+            self._run.take(json.loads(line))
+            self._read += len(line)
+        if time.perf_counter() - self._began > WORTH_SHOWING:
+            self._show()
+        if time.perf_counter() - self._heard <= self._timeout + _LATE:
+            return True
+        self._run.hang = self._run.hang or f"it has said nothing for {self._timeout:g} s"
+        return False
+
+    def _show(self) -> None:
+        from shared.progress import Progress  # on use: a short step shows nothing
+
+        if self._progress is None:
+            self._progress = Progress()
+        self._progress.show(self._step, self._run.collecting, unit="files")
+
+
+def read_news(report: Path, offset: int = 0) -> list[bytes]:
+    """Return the whole lines of a report after so many bytes."""
+    if not report.exists():
+        return []
+    with report.open("rb") as file:
+        file.seek(offset)
+        return [line for line in file if line.endswith(b"\n")]
 
 
 def _why_it_did_not_start(repository: Repository, run: PytestRun) -> str:
@@ -128,6 +260,14 @@ def _why_it_did_not_start(repository: Repository, run: PytestRun) -> str:
             "name the Python that has what the repository needs: --python"
         )
     return f"pytest does not start in {repository.root}: {run.error}"
+
+
+def left_out(errors: Mapping[str, str]) -> list[str]:
+    """Say which files pytest cannot collect."""
+    if not errors:
+        return []
+    head = f"pytest cannot collect {count(len(errors), 'file')}, and goes on without:"
+    return [head, *(f"    {path}: {reason}" for path, reason in errors.items())]
 
 
 def clean_environment() -> dict[str, str]:
@@ -147,9 +287,8 @@ def run_command(
     command: Sequence[str],
     folder: Path,
     environment: Mapping[str, str],
-    stdout: int,
-    timeout: float | None = None,
-    stderr: int | None = subprocess.STDOUT,
+    output: int,
+    goes_on: _Following,
 ) -> int:
     """Run a command, with whatever it starts, to its end; return its exit status.
 
@@ -162,14 +301,17 @@ def run_command(
             cwd=folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
+            stdout=output,
+            stderr=subprocess.STDOUT,
             start_new_session=True,  # so that all of it can be ended
         )
     except OSError as error:
         raise CannotMigrateError(f"{command[0]} cannot be run: {error.strerror}") from None
-    with _ended_with_its_group(process), contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(timeout)
+    with _ended_with_its_group(process):
+        while goes_on():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_EVERY)
+                break
     return process.returncode
 
 

@@ -7,10 +7,14 @@ import io
 import shutil
 import sys
 import tokenize
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .findings.sources import python_files
+
+PATIENCE = 300.0
+"""Seconds that the import of a file, or a test, may take without an end."""
 
 USUAL_FOLDERS = ("tests", "test")
 
@@ -27,6 +31,8 @@ class Repository:
     tests: Path
     """Relative to the root, as all paths of a repository are here; `.` if they are in it."""
     python: str
+    renames: Mapping[str, str] = field(default_factory=dict)
+    """Our modules that have another name there, since the user has files of ours' names."""
 
     @property
     def conftest(self) -> Path:
@@ -55,13 +61,21 @@ class Repository:
         return digest.hexdigest()
 
 
-def open_repository(root: Path, tests: Path | None, python: str | None) -> Repository:
+def open_repository(
+    root: Path,
+    tests: Path | None,
+    python: str | None,
+    renames: Mapping[str, str] | None = None,
+    default_python: str = sys.executable,
+) -> Repository:
     """Return the repository at *root*.
 
     Args:
         root: its folder.
         tests: its folder of tests, relative to the root; None: where they usually are.
-        python: what runs its tests; None: the Python of its .venv, or else the one that runs us.
+        python: what runs its tests; None: the Python of its .venv, or else the default.
+        renames: what modules of ours are called there.
+        default_python: the one that was asked to run us.
 
     Raises:
         CannotMigrateError: there is no such thing.
@@ -79,7 +93,8 @@ def open_repository(root: Path, tests: Path | None, python: str | None) -> Repos
         )
     if next(python_files(root / folder), None) is None:
         raise CannotMigrateError(f"{root / folder} has no Python files: these are no pytest tests")
-    return Repository(root, folder, _find_python(root, python))
+    found = _find_python(root, python, default_python)
+    return Repository(root, folder, found, renames or {})
 
 
 def _inside(root: Path, folder: Path) -> Path:
@@ -90,10 +105,10 @@ def _inside(root: Path, folder: Path) -> Path:
     return folder
 
 
-def _find_python(root: Path, named: str | None) -> str:
+def _find_python(root: Path, named: str | None, default: str) -> str:
     if named is None:
         own = root / ".venv" / "bin" / "python"
-        return str(own) if own.exists() else sys.executable
+        return str(own) if own.exists() else default
     found = shutil.which(named)
     if found is None:
         raise CannotMigrateError(f"there is no Python {named}; name another one: --python")

@@ -68,7 +68,7 @@ class Step:
     """One change of a file, by digests."""
 
     before: str | None
-    after: str
+    after: str | None
 
 
 @dataclass
@@ -101,6 +101,7 @@ class State:
         self.tests: Path | None = None
         self.proof: dict[str, Any] | None = None
         self.evidence: dict[str, Any] | None = None
+        self.renames: dict[str, str] = {}
         self.records: dict[Path, Record] = {}
         if self._index.exists():
             self._load()
@@ -114,6 +115,7 @@ class State:
             index = json.loads(self._index.read_bytes())
             self.tests = Path(index["tests"]) if index["tests"] else None
             self.proof, self.evidence = index["proof"], index["evidence"]
+            self.renames = index.get("renames", {})
             for path, record in index["files"].items():
                 steps = [Step(**step) for step in record["steps"]]
                 self.records[Path(path)] = Record(record["mode"], steps)
@@ -129,6 +131,7 @@ class State:
             "tests": self.tests and self.tests.as_posix(),
             "proof": self.proof,
             "evidence": self.evidence,
+            "renames": self.renames,
             "files": files,
         }
         self.folder.mkdir(exist_ok=True)
@@ -137,7 +140,7 @@ class State:
         write_atomically(self._index, json.dumps(index, indent=2).encode() + b"\n")
 
     def is_as_we_left_it(self, path: Path, content: bytes) -> bool:
-        """Say whether we have changed a file, and nobody has after us."""
+        """Return whether we have changed a file, and nobody has after us."""
         record = self.records.get(path)
         return record is not None and record.steps[-1].after == _digest(content)
 
@@ -171,9 +174,7 @@ class State:
     def _remember(self, changes: Sequence[Change]) -> None:
         self.save()
         for change in changes:
-            if change.new is None:
-                continue
-            step = Step(self._keep(change.old), self._keep_content(change.new))
+            step = Step(self._keep(change.old), self._keep(change.new))
             record = self.records.setdefault(change.path, Record(self._mode(change.path)))
             record.steps.append(step)
         self.save()
@@ -234,6 +235,13 @@ class State:
         if self._digest_of(content) != record.steps[-1].after:
             yield Change(path, self._kept(record.steps[-1].after), content)
 
+    def set_aside(self, edits: Sequence[Change]) -> Path:
+        """Keep edits as a patch in the folder; return its path, relative to the repository."""
+        taken = len(list(self.folder.glob("edits-*.patch")))
+        path = Path(FOLDER) / f"edits-{taken + 1}.patch"
+        write_atomically(self._root / path, "".join(e.diff() for e in edits).encode())
+        return path
+
     def restoration(self) -> list[Change]:
         """Return what it takes to have every file as it was before."""
         changes = []
@@ -255,12 +263,20 @@ class State:
             for path, record in self.records.items():
                 if record.mode is not None:
                     (self._root / path).chmod(record.mode)
-            if self.folder.exists():
-                shutil.rmtree(self.folder)
+            self._forget()
         except OSError as error:
             raise CannotMigrateError(
                 f"{error.filename} cannot be restored: {error.strerror}"
             ) from None
+
+    def _forget(self) -> None:
+        """Remove the folder, but for the edits that were set aside."""
+        patches = set(self.folder.glob("edits-*.patch"))
+        if not patches and self.folder.exists():
+            shutil.rmtree(self.folder)
+            return
+        for path in set(self.folder.glob("*")) - patches - {self.folder / ".gitignore"}:
+            path.unlink()
 
     def _content(self, path: Path) -> bytes | None:
         try:

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import ast
-import io
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from .conftest_text import (
+    conftest_of,
+    names_bound_in,
+    overridden_in,
+    parsed,
+    with_definitions,
+    with_imports,
+)
+from .copies import FUTURES_ALONE, copies, files_of, place_of
 from .findings.slow_fixtures import import_of_class
-from .findings.sources import OUR_FOLDER
 from .findings.suite import Suite
 from .pytest_runs import CollectedTest, PytestRun
 from .repository import CannotMigrateError, Repository, decode, encode_like
 from .state import Change, State
-
-OUR_TESTS = Path(__file__).resolve().parent.parent.parent / "tests"
+from .tidy import tidied
 
 SEARCH_PATH = """\
-import sys
-from pathlib import Path
-
 sys.path.append(str(Path(__file__).parent))  # import mode importlib puts this folder on no path
 """
 
 EVERY_CLIENT = '''
-
 @pytest.fixture(scope="session", autouse=True)
 def every_client(prompt_mqtt_clients, redirected_mqtt_clients):  # noqa: F811
     """Network loops end at once; connections to port 1883 go to the session's broker."""
@@ -34,7 +36,6 @@ def every_client(prompt_mqtt_clients, redirected_mqtt_clients):  # noqa: F811
 
 CLASS_FIXTURE = "camera_detector_class"
 WHICH_CLASS = f'''
-
 @pytest.fixture
 def {CLASS_FIXTURE}():
     """The class that the slow fixture makes an instance of."""
@@ -52,6 +53,8 @@ class Import:
     names: tuple[str, ...]
     hooks: tuple[str, ...] = ()
     """What is imported unless the conftest.py has its own: ours is called in any case."""
+    is_used: bool = False
+    """Whether conftest.py uses the names itself, so that no linter takes the import for unused."""
 
 
 @dataclass(frozen=True)
@@ -70,46 +73,53 @@ class Option:
     needs_fixture: bool = False
     """Whether it is only of use to tests that ask for that fixture."""
     definitions: str = ""
+    more_imports: tuple[str, ...] = ()
+    """The imports that the definitions need, from elsewhere."""
+    remarks: tuple[str, ...] = ()
+    """What is left to do by hand."""
+    brokers: tuple[str, ...] = field(default=())
+    """The fixtures of the suite's own brokers that are replaced, too."""
 
     @property
     def files(self) -> tuple[Path, ...]:
         """What is copied into the folder of tests, relative to it."""
-        files = [Path(f"{module}.py") for module in self.modules]
-        if self.modules != _FUTURES_ALONE:
-            folder = OUR_TESTS / OUR_FOLDER
-            ours = (path for path in folder.rglob("*") if path.suffix in (".py", ".toml"))
-            files += sorted(path.relative_to(OUR_TESTS) for path in ours)
-        return tuple(files)
+        return files_of(self.modules)
+
+    @property
+    def is_service(self) -> bool:
+        """Whether it is the fixture of a service by which it is in effect."""
+        return self.source == SERVICE_SOURCE
 
 
-_FUTURES_ALONE = ("concurrent_futures_fix",)
-_FUTURES = Import("concurrent_futures_fix", ("fix_concurrent_futures",))
+SERVICE_SOURCE = "services.fixture"
+"""Where fixtures of `service_fixture()` come from, in our folder."""
+FUTURES = Import("concurrent_futures_fix", ("fix_concurrent_futures",))
+SERVICE_MODULES = (
+    "mqtt_test_broker",
+    "shared_mqtt_pool",
+    "concurrent_futures_fix",
+    "optimized_service_fixture",
+)
 
 OPTIONS = {
     1: Option(
-        modules=(
-            "mqtt_test_broker",
-            "shared_mqtt_pool",
-            "concurrent_futures_fix",
-            "optimized_service_fixture",
-            "camera_detector_optimized_fixture",
-        ),
+        modules=(*SERVICE_MODULES, "camera_detector_optimized_fixture"),
         imports=(
             Import(
                 "camera_detector_optimized_fixture",
                 ("camera_detector_fast",),
                 hooks=("pytest_sessionfinish",),
             ),
-            _FUTURES,
+            FUTURES,
         ),
         fixture="camera_detector",
-        source="mqtt_testing.services.fixture",
+        source=SERVICE_SOURCE,
         serves="tests that use a fixture camera_detector",
         needs_fixture=True,
     ),
     2: Option(
-        modules=_FUTURES_ALONE,
-        imports=(_FUTURES,),
+        modules=FUTURES_ALONE,
+        imports=(FUTURES,),
         fixture="fix_concurrent_futures",
         source="concurrent_futures_fix",
         serves="all tests",
@@ -121,11 +131,35 @@ OPTIONS = {
             Import("shared_mqtt_pool", ("prompt_mqtt_clients", "redirected_mqtt_clients")),
         ),
         fixture="prompt_mqtt_clients",
-        source="mqtt_testing.clients.plugin",
+        source="clients.plugin",
         serves="all tests",
         definitions=EVERY_CLIENT,
     ),
 }
+
+
+def source_in(repository: Repository, option: Option) -> str:
+    """Return the end of the name of the module that an option's fixture comes from there."""
+    return repository.renames.get(option.source, option.source)
+
+
+def watched_fixtures(repository: Repository, option: Option | None = None) -> dict[str, str]:
+    """Return the fixtures by which it shows what is in effect, and where they come from then."""
+    options = [OPTIONS[number] for number in wired_options(repository)]
+    wired = [*options, option] if option else options
+    services = dict.fromkeys(overridden_in(conftest_of(repository)), SERVICE_SOURCE)
+    return {**services, **{o.fixture: source_in(repository, o) for o in wired}}
+
+
+def essential_fixtures(repository: Repository) -> list[str]:
+    """Return the fixtures without which what was wired is not in effect."""
+    options = wired_options(repository)
+    chosen = [number for number in options if number != 2] or options
+    fixtures = [OPTIONS[number].fixture for number in chosen]
+    services = wired_services(repository)
+    if chosen == [2] and services:
+        fixtures = []
+    return [*services, *fixtures]
 
 
 def planned_changes(
@@ -134,40 +168,20 @@ def planned_changes(
     """Return what is missing of an option; *run* says how pytest is set up there.
 
     Raises:
-        CannotMigrateError: a file cannot be read, or is no Python.
+        CannotMigrateError: a file cannot be read, or is no Python, or is the user's own.
     """
-    changes = [_copy(repository, file, state) for file in option.files]
+    changes = copies(repository, option.files, state)
     changes.append(_wired_conftest(repository, option, run))
     return [change for change in changes if change.old != change.new]
 
 
-def _copy(repository: Repository, file: Path, state: State) -> Change:
-    ours = OUR_TESTS / file
-    path = repository.tests / file
-    old, new = repository.read(path), ours.read_bytes()
-    if old is not None and path in state.records and not state.is_as_we_left_it(path, old):
-        return Change(path, old, old)  # the user has made it his own
-    return Change(path, old, new, copy_of=ours)
-
-
 def useful_tests(option: Option, run: PytestRun) -> list[CollectedTest]:
-    """Return the tests that an option does something for.
-
-    Raises:
-        CannotMigrateError: there are none.
-    """
-    tests = [t for t in run.tests if not option.needs_fixture or option.fixture in t.fixtures]
-    if not tests:
-        raise CannotMigrateError(
-            f"this option is for {option.serves}, and none of the {len(run.tests)} tests here "
-            "does. Another service takes a dozen lines (README, step 3); --option 3 is for suites "
-            "that make their clients without fixtures, --option 2 for the executors alone"
-        )
-    return tests
+    """Return the tests that an option does something for."""
+    return [t for t in run.tests if not option.needs_fixture or option.fixture in t.fixtures]
 
 
 def is_in_effect(option: Option, test: CollectedTest) -> bool:
-    """Say whether a test gets the option's fixture from our modules."""
+    """Return whether a test gets the option's fixture from our modules."""
     return f".{test.fixtures.get(option.fixture)}".endswith(f".{option.source}")
 
 
@@ -176,63 +190,79 @@ def is_in_effect(option: Option, test: CollectedTest) -> bool:
 
 def wired_options(repository: Repository) -> list[int]:
     """Return the options that the conftest.py has all lines of, and the folder all modules."""
-    source = repository.read(repository.conftest)
-    if source is None:
+    if repository.read(repository.conftest) is None:
         return []
-    tree = _parse(decode(source, repository.conftest), repository.conftest)
-    return [
-        number
-        for number, option in OPTIONS.items()
-        if not list(_missing_imports(option, tree, repository.is_package))
+    tree = conftest_of(repository)
+    return [number for number, option in OPTIONS.items() if _is_wired(repository, option, tree)]
+
+
+def _is_wired(repository: Repository, option: Option, tree: ast.Module) -> bool:
+    places = (repository.root / place_of(repository, file) for file in option.files)
+    return (
+        not list(_missing_imports(repository, option, tree))
         and not _misses_definitions(option, tree)
-        and all((repository.root / repository.tests / file).exists() for file in option.files)
-    ]
+        and all(place.exists() for place in places)
+    )
+
+
+def wired_services(repository: Repository) -> list[str]:
+    """Return the fixtures of services that the conftest.py overrides."""
+    return overridden_in(conftest_of(repository))
 
 
 def _wired_conftest(repository: Repository, option: Option, run: PytestRun) -> Change:
-    old = repository.read(repository.conftest)
-    text = decode(old or b"", repository.conftest)
-    tree = _parse(text, repository.conftest)
-    block = "".join(_block(repository, option, run, tree))
-    if not block:
-        return Change(repository.conftest, old, old)
-    new = with_block(text, block)
-    _parse(new, repository.conftest)
-    return Change(repository.conftest, old, encode_like(old or b"", new))
-
-
-def _parse(text: str, path: Path) -> ast.Module:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise CannotMigrateError(
-            f"{path}:{line} is no valid Python: {getattr(error, 'msg', error)}"
-        ) from None
-
-
-def _block(
-    repository: Repository, option: Option, run: PytestRun, tree: ast.Module
-) -> Iterator[str]:
-    missing = list(_missing_imports(option, tree, repository.is_package))
-    if missing and _needs_search_path(repository, run):
-        yield f"{SEARCH_PATH}\n"
+    path = repository.conftest
+    old = repository.read(path)
+    text = decode(old or b"", path)
+    tree = parsed(text, path)
+    imports = "".join(_imports(repository, option, run, tree))
     definitions = option.definitions if _misses_definitions(option, tree) else ""
     definitions += _class_fixture(repository, option, tree)
-    if definitions:
-        yield "import pytest\n"
-    dot = "." if repository.is_package else ""
+    if definitions and "pytest" not in names_bound_in(tree) and "pytest." in definitions:
+        imports = f"import pytest\n{imports}"
+    if not imports and not definitions:
+        return Change(path, old, old)
+    new = with_imports(text, imports) if imports else text
+    new = with_definitions(new, definitions) if definitions else new
+    new = tidied(repository, path, text, new)
+    parsed(new, path)
+    return Change(path, old, encode_like(old or b"", new))
+
+
+def _imports(
+    repository: Repository, option: Option, run: PytestRun, tree: ast.Module
+) -> Iterator[str]:
+    missing = list(_missing_imports(repository, option, tree))
+    needs_path = bool(missing) and _needs_search_path(repository, run)
+    if needs_path:
+        bound = names_bound_in(tree)
+        yield "" if "sys" in bound else "import sys\n"
+        yield "" if "Path" in bound else "from pathlib import Path\n"
+        yield f"\n{SEARCH_PATH}\n"
+    excuse = "  # noqa: E402" if needs_path else ""
+    bound = names_bound_in(tree)
+    lines = [f"{line}{excuse}\n" for line in option.more_imports if not _binds(line, bound)]
     for wanted in missing:
-        hooks = [hook for hook in wanted.hooks if hook not in _names_bound_in(tree)]
+        hooks = [hook for hook in wanted.hooks if hook not in names_bound_in(tree)]
         names = ", ".join([*wanted.names, *hooks])
-        yield f"from {dot}{wanted.module} import {names}  # noqa: F401\n"
+        rest = excuse if wanted.is_used else "  # noqa: E402, F401" if excuse else "  # noqa: F401"
+        lines.append(f"from {_name_there(repository, wanted.module)} import {names}{rest}\n")
+    yield from lines
     yield from sorted(_imports_from_plugins(option, run, tree))
-    yield definitions
+
+
+def _binds(line: str, bound: set[str]) -> bool:
+    return names_bound_in(ast.parse(line)) <= bound
+
+
+def _name_there(repository: Repository, module: str) -> str:
+    dot = "." if repository.is_package else ""
+    return f"{dot}{repository.renames.get(module, module)}"
 
 
 def _class_fixture(repository: Repository, option: Option, tree: ast.Module) -> str:
     """Return the fixture that tells which class is meant, where the fast one would not know."""
-    if not option.needs_fixture or CLASS_FIXTURE in _names_bound_in(tree):
+    if option is not OPTIONS[1] or CLASS_FIXTURE in names_bound_in(tree):
         return ""
     suite = Suite(repository.root, repository.tests)
     wanted = import_of_class(suite, option.fixture, "CameraDetector")
@@ -241,13 +271,13 @@ def _class_fixture(repository: Repository, option: Option, tree: ast.Module) -> 
 
 def _imports_from_plugins(option: Option, run: PytestRun, tree: ast.Module) -> set[str]:
     """Return what makes a plugin's fixture one of conftest.py: there it can be replaced."""
-    if not option.needs_fixture or option.fixture in _names_bound_in(tree):
+    if not option.needs_fixture or option.fixture in names_bound_in(tree):
         return set()
     return {
         f"from {test.fixtures[option.fixture]} import {test.of_plugins[option.fixture]}"
         "  # noqa: F401 (a plugin's fixture is replaced where it is imported)\n"
         for test in run.tests
-        if option.fixture in test.of_plugins
+        if option.fixture in test.of_plugins and not is_in_effect(option, test)
     }
 
 
@@ -257,12 +287,13 @@ def _needs_search_path(repository: Repository, run: PytestRun) -> bool:
     return absolute and run.import_mode == "importlib" and folder not in run.path
 
 
-def _missing_imports(option: Option, tree: ast.Module, is_package: bool) -> Iterator[Import]:
+def _missing_imports(repository: Repository, option: Option, tree: ast.Module) -> Iterator[Import]:
     for wanted in option.imports:
+        module = repository.renames.get(wanted.module, wanted.module)
         imported = {
             alias.name
             for node in tree.body
-            if isinstance(node, ast.ImportFrom) and _is_from(node, wanted.module, is_package)
+            if isinstance(node, ast.ImportFrom) and _is_from(node, module, repository.is_package)
             for alias in node.names
         }
         if "*" not in imported and not imported.issuperset(wanted.names):
@@ -278,9 +309,12 @@ def _is_from(node: ast.ImportFrom, module: str, is_package: bool) -> bool:
 
 
 def _misses_definitions(option: Option, tree: ast.Module) -> bool:
+    wanted = ast.parse(option.definitions)
+    services = overridden_in(wanted)
+    if services:
+        return not set(services) <= set(overridden_in(tree))
     present = list(_parameters(tree))
-    wanted = _parameters(ast.parse(option.definitions))
-    return any(not any(names <= those for those in present) for names in wanted)
+    return any(not any(names <= those for those in present) for names in _parameters(wanted))
 
 
 def _parameters(tree: ast.Module) -> Iterator[set[str]]:
@@ -289,40 +323,11 @@ def _parameters(tree: ast.Module) -> Iterator[set[str]]:
             yield {argument.arg for argument in node.args.args}
 
 
-def _names_bound_in(tree: ast.Module) -> set[str]:
-    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    return names
-
-
-def with_block(text: str, block: str) -> str:
-    """Put *block* where imports may begin."""
-    lines = io.StringIO(text).readlines()  # with their line ends
-    place = _first_place(lines, ast.parse(text))
-    before, after = lines[:place], lines[place:]
-    newline = "\r\n" if "\r\n" in text else "\n"
-    if before and not before[-1].endswith("\n"):
-        before[-1] += newline
-    if before and before[-1].strip():
-        before.append(newline)
-    if after and after[0].strip():
-        block += "\n"
-    return "".join([*before, block.replace("\n", newline), *after])
-
-
-def _first_place(lines: Sequence[str], tree: ast.Module) -> int:
-    """Return the number of lines before the first place where an import may stand."""
-    heads = [
-        node
-        for number, node in enumerate(tree.body)
-        if (number == 0 and ast.get_docstring(tree, clean=False) is not None)
-        or (isinstance(node, ast.ImportFrom) and node.module == "__future__")
-    ]
-    if heads:
-        return heads[-1].end_lineno or 0
-    # The first lines may say in what encoding the file is, or who owns it.
-    return next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
+def missing_tests(option: Option, run: PytestRun, proposals: Sequence[str]) -> CannotMigrateError:
+    """Say that no test is served by an option, and what is."""
+    found = f" Services were found here: {'; '.join(proposals)}." if proposals else ""
+    return CannotMigrateError(
+        f"this option is for {option.serves}, and none of the {len(run.tests)} tests here does."
+        f"{found} Any service: --service package.module:Class --fixture NAME; --option 3 is for "
+        "suites that make their clients without fixtures, --option 2 for the executors alone"
+    )

@@ -65,9 +65,10 @@ class Progress:
 
 
 def _line(task: Task) -> str:
-    if task.total is None:
+    if task.total is None and not task.completed:
         return f"{task.description}: begins"
-    count = f"{task.completed:.0f} of {task.total:.0f} {task.fields['unit']}".rstrip()
+    of_all = "" if task.total is None else f" of {task.total:.0f}"
+    count = f"{task.completed:.0f}{of_all} {task.fields['unit']}".rstrip()
     seconds = f"{task.elapsed or 0:.0f} s"
     return f"{task.description}: " + ", ".join(
         filter(None, [count, seconds, task.fields["detail"]])

@@ -9,8 +9,8 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.commands import CannotRunError
@@ -39,6 +39,8 @@ class Suite:
     tests: Sequence[str]
     pytest_args: Sequence[str]
     python: str
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What its environment has besides ours."""
 
     @property
     def command(self) -> list[str]:
@@ -82,7 +84,7 @@ def run_tests(
         pipe = Pipe(folder / "pipe")
         stack.callback(pipe.close)
         orders = {"pipe": str(pipe.path), "tests": tests, "seconds": seconds}
-        environment = {**_environment(side, folder), probe.ORDERS: json.dumps(orders)}
+        environment = {**_environment(suite, side, folder), probe.ORDERS: json.dumps(orders)}
         process = ProbedPytest(suite.command, suite.repo, environment, folder, pipe.write_end)
         stack.enter_context(process)
         run = Run(side, tests)
@@ -94,10 +96,11 @@ def run_tests(
     return run
 
 
-def _environment(side: Side, plugins: Path) -> dict[str, str]:
-    path = [str(plugins), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), SWITCH: "original"}
-    if side is not BEFORE:
+def _environment(suite: Suite, side: Side, plugins: Path) -> dict[str, str]:
+    environment = {**os.environ, **suite.variables, SWITCH: "original"}
+    path = [str(plugins), *filter(None, [environment.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(path)
+    if side.name != BEFORE.name:
         del environment[SWITCH]
     return environment
 

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 from helpers.drop_in import ALL_MODULES, CAMERA_SERVICE, copied_files
-from helpers.migrating_user import NEEDS_LIBCST, SLOW, plan
+from helpers.migrating_user import NEEDS_LIBCST, SLOW, plan, refuse
 from migration.state import FOLDER
 from migration.wiring import OPTIONS, wired_options
 
@@ -200,7 +200,7 @@ def test_options_add_up(user):
     assert wired_options(user.repository) == [1, 2]
     both = user.read("tests/conftest.py")
     assert both.count("fix_concurrent_futures") == 1
-    assert both.endswith(two)
+    assert both.startswith(two)
     user.migrate("rollback")
     assert not (user.root / "tests" / "conftest.py").exists()
 
@@ -292,3 +292,64 @@ def test_a_tests_folder_of_another_name(user):
     assert "conftest.py has option 2" in user.migrate("status", status=1).stdout  # it remembers
     user.migrate("rollback")
     assert user.files() == before
+
+
+def test_a_file_that_cannot_be_collected_is_named_and_the_others_go_on(user):
+    user.write("tests/test_first.py", "import missing_package\n")
+    user.write("tests/test_broken.py", "def :\n")
+    said = user.migrate("apply", "--dry-run", status=1).stdout
+    assert "pytest cannot collect 2 files, and goes on without:\n    tests/test_" in said
+    data = user.data("apply")
+    assert data["proof"]["works"]
+    assert data["uncollected"].keys() == {"tests/test_first.py", "tests/test_broken.py"}
+    assert "No module named 'missing_package'" in data["uncollected"]["tests/test_first.py"]
+
+
+def test_tests_that_are_not_collected_any_more_are_named_with_the_reason(user):
+    jealous = 'import sys\nassert "mqtt_testing" not in sys.modules, "not here"\n'
+    user.write("tests/test_jealous.py", f"{jealous}def test_a(): pass\ndef test_b(): pass\n")
+    proof = user.data("apply", status=1)["proof"]
+    assert not proof["works"]
+    [lost] = proof["lost"]
+    assert lost == (
+        "tests/test_jealous.py: pytest collects none of its tests: AssertionError: not here"
+    )
+
+
+SKIPPED_IN_SET_UP = """
+@pytest.fixture
+def hardware():
+    pytest.skip("there is none")
+
+def test_a_first(hardware, camera_detector): pass
+"""
+
+
+def test_the_proof_is_a_test_that_has_used_the_fixture(user):
+    user.write("tests/test_detect.py", SLOW.replace("def test_", SKIPPED_IN_SET_UP + "def test_"))
+    proof = user.data("apply")["proof"]
+    assert proof["test"] == "tests/test_detect.py::test_a_setting"
+    user.write("tests/test_detect.py", SLOW.partition("def test_")[0] + SKIPPED_IN_SET_UP)
+    proof = user.data("apply", status=1)["proof"]
+    assert not proof["works"]
+    assert "no test was seen to use camera_detector" not in proof["evidence"]
+    assert "its set-up skipped" in proof["evidence"]
+
+
+HANGS = "\n    import threading\n    threading.Event().wait()\n"
+
+
+def test_a_test_that_hangs_is_no_proof_and_the_place_is_named(user):
+    user.write("tests/test_detect.py", SLOW + HANGS)
+    proof = user.data("apply", "--timeout", "1.5", status=1)["proof"]
+    assert not proof["works"]
+    assert (
+        "it hangs: tests/test_detect.py::test_a_setting, at tests/test_detect.py:13, which waits "
+        "for another thread"
+    ) in proof["evidence"]
+
+
+def test_a_file_that_hangs_as_it_is_imported_is_named(user):
+    user.write("tests/test_first.py", HANGS.replace("    ", ""))
+    refusal = refuse(user, "apply", "--timeout", "1.5")
+    assert "tests/test_first.py, at tests/test_first.py:3, which waits for" in refusal

@@ -7,6 +7,7 @@ from helpers.migrating_user import (
     refuse,
 )
 from migration.state import FOLDER
+from migration.wiring import wired_options
 
 
 def test_no_such_repository(user):
@@ -67,3 +68,45 @@ def test_a_place_that_cannot_be_written(user):
 def test_usage_errors_are_argparses(user):
     assert "usage" in user.run("apply", "--option", "4", status=2).stderr
     assert "usage" in user.run("nothing", status=2).stderr
+
+
+OWN_BROKER = "class Broker:\n    port = 1883\n\n\ndef spare(): pass\n"
+USES_OWN = (
+    "from mqtt_test_broker import Broker\n\n\ndef test_own():\n    assert Broker.port == 1883\n"
+)
+
+
+def test_a_file_of_the_users_own_is_not_overwritten(user):
+    user.write("tests/mqtt_test_broker.py", OWN_BROKER)
+    user.write("tests/test_own.py", USES_OWN)
+    refusal = refuse(user, "apply")
+    assert (
+        "tests/mqtt_test_broker.py is a file of your own (tests/test_own.py:1 imports Broker), and "
+        "ours has no Broker: give ours another name with --rename mqtt_test_broker="
+    ) in refusal
+
+
+def test_what_rename_takes(user):
+    assert "--rename: other is none of our files" in refuse(user, "apply", "--rename", "other=x")
+    assert "'a-b' is no name" in refuse(user, "apply", "--rename", "mqtt_test_broker=a-b")
+    assert "OURS=NEW" in refuse(user, "apply", "--rename", "mqtt_test_broker")
+
+
+def test_ours_under_other_names(user):
+    user.write("tests/mqtt_test_broker.py", OWN_BROKER)
+    user.write("tests/test_own.py", USES_OWN + "import concurrent_futures_fix, mqtt_testing\n")
+    user.write("tests/concurrent_futures_fix.py", "")
+    user.write("tests/mqtt_testing/__init__.py", "")
+    before = user.files()
+    names = ("mqtt_test_broker", "concurrent_futures_fix", "mqtt_testing")
+    words = [word for name in names for word in ("--rename", f"{name}=kit_{name}")]
+    proof = user.data("apply", *words)["proof"]
+    assert proof["works"], proof
+    assert proof["lost"] == []
+    assert "from kit_concurrent_futures_fix import" in user.read("tests/conftest.py")
+    after = user.files()
+    assert {name: after[name] for name in before} == before
+    assert wired_options(user.repository) == []
+    assert user.data("apply")["changes"] == []  # the names are remembered
+    user.migrate("rollback")
+    assert user.files() == before

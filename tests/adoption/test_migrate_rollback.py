@@ -140,3 +140,28 @@ def test_a_damaged_copy_is_not_restored(user):
             file.write_text("damaged")
     assert "is damaged" in user.migrate("rollback", status=2).stderr
     assert user.read("tests/a.py") == "2\n"
+
+
+def test_edits_are_set_aside_as_a_patch_that_applies_again(user):
+    user.write("tests/conftest.py", "x = 1\n")
+    user.write(".gitignore", "__pycache__/\n")
+    user.git("init", "-q")
+    user.git("add", ".")
+    user.git("commit", "-qm", "all")
+    user.wire(2)
+    edited = f"{user.read('tests/conftest.py')}mine = 1\n"
+    user.write("tests/conftest.py", edited)
+    module = user.root / "tests" / "concurrent_futures_fix.py"
+    module.write_text(module.read_text() + "# mine")
+
+    result = user.migrate("rollback", "--keep-edits")
+    assert user.git("status", "--porcelain") == ""
+    patch = f"{FOLDER}/edits-1.patch"
+    assert f"git apply {patch}" in result.stdout
+    user.wire(2)
+    user.git("apply", patch)
+    assert user.read("tests/conftest.py") == edited
+    assert module.read_text().endswith("\n# mine")
+    assert user.data("rollback", "--keep-edits")["patch"] == f"{FOLDER}/edits-2.patch"
+    assert (user.root / patch).exists()
+    assert user.git("status", "--porcelain") == ""

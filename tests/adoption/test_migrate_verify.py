@@ -16,10 +16,11 @@ from helpers.migrating_user import (
     SLEEPING,
     SLOW,
     refuse,
+    with_slow_fixture,
 )
+from migration.diagnosis import BACKGROUND, diagnose, diagnose_clients
 from migration.findings import Finding
 from migration.state import FOLDER
-from migration.verification import BACKGROUND, diagnose, diagnose_clients
 
 
 @NEEDS_LIBCST
@@ -86,7 +87,8 @@ def test_verify_says_what_became_worse_and_why(user):
     better = "\ndef test_better(camera_detector): camera_detector.test_run_discovery_once()\n"
     user.write("pytest.ini", "[pytest]\ntestpaths = tests\n")  # linked to by the copy
     user.write("service.py", FINDING_AT_ONCE)
-    user.write("tests/test_detect.py", SLEEPING.replace("sleep(2)", "sleep(0.01)") + better)
+    slow = with_slow_fixture(SLEEPING.replace("sleep(2)", "sleep(0.01)"))
+    user.write("tests/test_detect.py", slow + better)
     user.wire(1)
     verified = user.data("verify", status=1)
     [regression] = verified["regressions"]
@@ -101,7 +103,7 @@ def test_verify_says_what_became_worse_and_why(user):
     user.migrate("fix")
     assert "edited since" in user.data("status", status=1)["items"][4]["evidence"]
     text = user.migrate("verify").stdout
-    assert "No test has become worse." in text
+    assert "Good: it is in effect, and no test has become worse." in text
     assert "overhead per test, median" in text
     assert user.data("status", status=1)["items"][4]["done"]
     assert not (user.root / FOLDER / "before").exists()
@@ -151,7 +153,8 @@ def test_a_reader_who_has_seen_enough_is_no_error(user):
 def test_a_suite_that_cannot_be_run_is_not_verified(user):
     user.wire(2)
     user.write("tests/test_detect.py", "import missing_module\n")
-    assert "cannot be compared" in user.run("verify", status=2).stderr.splitlines()[-1]
+    said = user.run("verify", status=2).stderr.splitlines()[-1]
+    assert "before, no test has ended: tests/test_detect.py: ModuleNotFoundError: No module" in said
     assert not (user.root / FOLDER / "before").exists()
 
 

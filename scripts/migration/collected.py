@@ -1,0 +1,28 @@
+"""What pytest collects before and after a change, file by file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from .pytest_runs import PytestRun
+from .repository import count
+
+
+def lost_tests(before: PytestRun, after: PytestRun) -> list[str]:
+    """Say of which files fewer tests are collected than before, and why."""
+    return list(_lost(before, after))
+
+
+def _lost(before: PytestRun, after: PytestRun) -> Iterator[str]:
+    counts, now = (Counter(test.file for test in run.tests) for run in (before, after))
+    reasons = {path: reason for path, reason in after.errors.items() if path not in before.errors}
+    for file, number in sorted(counts.items()):
+        if now[file] < number:
+            reason = reasons.pop(file, "") or ("" if after.tests else after.error)
+            left = (
+                f"{now[file]} of its {count(number, 'test')}" if now[file] else "none of its tests"
+            )
+            yield f"{file}: pytest collects {left}{f': {reason}' if reason else ''}"
+    for file, reason in sorted(reasons.items()):
+        yield f"{file}: pytest cannot collect it any more: {reason}"

@@ -1,0 +1,123 @@
+"""Wires the modules into a repository, and sees that it takes."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from ..collected import lost_tests
+from ..output import Output, indented
+from ..pytest_runs import CollectedTest, Pytest, PytestRun, left_out
+from ..repository import CannotMigrateError, Repository
+from ..state import State
+from ..wiring import (
+    OPTIONS,
+    Option,
+    is_in_effect,
+    missing_tests,
+    planned_changes,
+    useful_tests,
+    watched_fixtures,
+    wired_options,
+)
+from . import DONE, LEFT_TO_DO
+
+
+def apply(repository: Repository, state: State, options: argparse.Namespace, output: Output) -> int:
+    """Wire the modules into the repository, and see that it takes."""
+    wired_options(repository)  # before pytest, which says less well that conftest.py is no Python
+    option = OPTIONS[options.option]
+    pytest = Pytest(repository, watched_fixtures(repository, option), options.timeout)
+    collected = pytest.collect()
+    output.data["uncollected"] = collected.errors
+    output.say(*left_out(collected.errors))
+    if not useful_tests(option, collected):
+        raise missing_tests(option, collected, [])
+    changes = planned_changes(repository, option, collected, state)
+    output.show_changes(changes, as_diff=options.dry_run)
+    if not changes:
+        output.say("Everything is in place.")
+    if options.dry_run:
+        return LEFT_TO_DO if changes else DONE
+    state.tests, state.renames = repository.tests, dict(repository.renames)
+    if changes:
+        state.make(changes)
+    proof = {**_proof(option, pytest, collected), "option": options.option}
+    if proof != state.proof:
+        state.proof = proof
+        state.save()
+    return _show(proof, output)
+
+
+def _proof(option: Option, pytest: Pytest, collected: PytestRun) -> dict[str, Any]:
+    """Run a test that gets what was wired, and say whether it was seen to."""
+    first = useful_tests(option, collected)[0].nodeid
+    try:
+        run = pytest.prove()
+    except CannotMigrateError as error:
+        return {"test": first, "works": False, "evidence": str(error), "refusals": [], "lost": []}
+    tests = useful_tests(option, run)
+    if not tests:
+        lost = lost_tests(collected, run) or [run.hang or run.error]
+        evidence = "\n".join(lost)
+        return {"test": first, "works": False, "evidence": evidence, "refusals": [], "lost": lost}
+    return _evidence(option, _telling_test(option, tests, run), run, lost_tests(collected, run))
+
+
+def _telling_test(option: Option, tests: Sequence[CollectedTest], run: PytestRun) -> CollectedTest:
+    """Return the test that shows most of those that were run: set up, not skipped, in effect."""
+    ran = [test for test in tests if test.nodeid in run.outcomes] or list(tests)
+
+    def rank(test: CollectedTest) -> tuple[bool, bool]:
+        return not is_in_effect(option, test), _set_up_of(test, run)[0] != "passed"
+
+    return min(ran, key=rank)
+
+
+def _set_up_of(test: CollectedTest, run: PytestRun) -> tuple[str, str]:
+    phases = run.outcomes.get(test.nodeid, {})
+    return phases.get("setup", ("not run", run.hang or run.error))
+
+
+def _evidence(
+    option: Option, test: CollectedTest, run: PytestRun, lost: Sequence[str]
+) -> dict[str, Any]:
+    """Say whether the override was seen to take in a test that was run."""
+    set_up, reason = _set_up_of(test, run)
+    outcome, why = run.outcomes.get(test.nodeid, {}).get("call", (set_up, reason))
+    took = is_in_effect(option, test)
+    was_used = run.used.get(option.fixture, False)
+    name = f"{option.fixture} comes from {test.fixtures.get(option.fixture, 'nowhere')}"
+    words = [f"{name}, {'as it should' if took else f'not from {option.source}'}"]
+    words += [f"its set-up {set_up}" + (f": {reason}" if set_up != "passed" else "")]
+    if set_up == "passed":
+        words += [f"the test itself {outcome}" + (f": {why}" if outcome != "passed" else "")]
+    if set_up == "passed" and not was_used:
+        words += [f"no test was seen to use {option.fixture}"]
+    evidence = ["; ".join(words), *([f"it hangs: {run.hang}"] if run.hang else [])]
+    return {
+        "test": test.nodeid,
+        "works": took and was_used and not run.hang and not lost,
+        "override_took": took,
+        "outcome": outcome,
+        "evidence": "\n".join([*evidence, *lost, *run.refusals]),
+        "refusals": run.refusals,
+        "lost": list(lost),
+    }
+
+
+def _show(proof: dict[str, Any], output: Output) -> int:
+    output.data["proof"] = proof
+    output.say(indented(f"{proof['test']}: {proof['evidence']}", 4))
+    if proof["works"] and proof["refusals"]:
+        output.say("It works but for the above; rollback takes everything back.")
+        return LEFT_TO_DO
+    if proof["works"]:
+        output.say("Next: fix, then verify. rollback takes everything back.")
+        return DONE
+    if proof["lost"]:
+        output.say("Tests are lost as it is; rollback takes everything back.")
+    else:
+        output.say("The setup does not work yet; rollback takes everything back.")
+    return LEFT_TO_DO

@@ -1,0 +1,38 @@
+"""Takes everything back, and sets aside what the user has done since."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..output import Output
+from ..repository import CannotMigrateError, Repository
+from ..state import State
+from . import DONE, LEFT_TO_DO
+
+
+def rollback(
+    repository: Repository, state: State, options: argparse.Namespace, output: Output
+) -> int:
+    """Have every file as it was, unless that would lose what the user has done since."""
+    edits = state.edits()
+    output.data["edits"] = [{"path": str(e.path), "diff": e.diff()} for e in edits]
+    if edits and not options.keep_edits:
+        output.say("These edits were made since, and would be lost:", *(e.diff() for e in edits))
+        files = ", ".join(sorted({str(edit.path) for edit in edits}))
+        raise CannotMigrateError(
+            f"{files} was edited since; rollback --keep-edits sets the edits aside as a patch, "
+            "and goes on"
+        )
+    changes = state.restoration()
+    output.show_changes(changes, as_diff=options.dry_run)
+    if options.dry_run:
+        return LEFT_TO_DO if changes else DONE
+    patch = state.set_aside(edits) if edits else None
+    state.restore()
+    output.data["patch"] = patch and str(patch)
+    output.say(f"{repository.root} is as it was." if changes else "There is nothing to take back.")
+    if patch:
+        output.say(
+            f"Your edits are in {patch}. After another apply: git apply {patch}",
+        )
+    return DONE

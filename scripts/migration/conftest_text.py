@@ -1,0 +1,132 @@
+"""The text of a conftest.py: what it imports and defines, and where more of that goes."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .repository import CannotMigrateError, Repository, decode
+
+
+def parsed(text: str, path: Path) -> ast.Module:
+    """Parse a file.
+
+    Raises:
+        CannotMigrateError: it is no Python.
+    """
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None) or 1
+        raise CannotMigrateError(
+            f"{path}:{line} is no valid Python: {getattr(error, 'msg', error)}"
+        ) from None
+
+
+def conftest_of(repository: Repository) -> ast.Module:
+    """Return the conftest.py that gets the imports, parsed; there may be none yet."""
+    text = decode(repository.read(repository.conftest) or b"", repository.conftest)
+    return parsed(text, repository.conftest)
+
+
+def names_bound_in(tree: ast.Module) -> set[str]:
+    """Return the names that a module imports, defines or assigns to."""
+    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+    return names
+
+
+def overridden_in(tree: ast.Module) -> list[str]:
+    """Return the names of the fixtures that a module overrides by `override_fixture()`."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+    named = (c.args[0] for c in calls if ast.unparse(c.func).endswith("override_fixture"))
+    return [n.value for n in named if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
+# --- Where things go ----------------------------------------------------------------------------
+
+
+def with_imports(text: str, imports: str) -> str:
+    """Put *imports* below those that a file begins with, or where imports may begin."""
+    tree = ast.parse(text)
+    place = max((node.end_lineno or 0 for node in _leading_imports(tree)), default=0)
+    lines = io.StringIO(text).readlines()  # with their line ends
+    if not place:
+        return with_block(text, imports)
+    if re.search(r"noqa:.*E402", lines[place - 1]):
+        imports = _excused_from_order(imports)
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if not lines[place - 1].endswith("\n"):
+        lines[place - 1] += newline
+    return "".join([*lines[:place], imports.replace("\n", newline), *lines[place:]])
+
+
+def _excused_from_order(imports: str) -> str:
+    lines = imports.splitlines()
+    return "".join(
+        f"{line.replace('# noqa: ', '# noqa: E402, ')}\n"
+        if "# noqa: " in line
+        else f"{line}  # noqa: E402\n"
+        for line in lines
+    )
+
+
+def _leading_imports(tree: ast.Module) -> Iterator[ast.stmt]:
+    """Yield the imports that stand before any other code, but for what they need themselves."""
+    for node in tree.body:
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            yield node
+        elif not _may_stand_between_imports(node):
+            return
+
+
+def _may_stand_between_imports(node: ast.stmt) -> bool:
+    if isinstance(node, (ast.If, ast.Try)):
+        return True
+    source = ast.unparse(node)
+    is_string = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    return is_string or bool(re.search(r"\bsys\.path\b|\bos\.environ\b|^__\w+__ = ", source))
+
+
+def with_block(text: str, block: str) -> str:
+    """Put *block* where imports may begin."""
+    lines = io.StringIO(text).readlines()  # with their line ends
+    place = _first_place(lines, ast.parse(text))
+    before, after = lines[:place], lines[place:]
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if before and not before[-1].endswith("\n"):
+        before[-1] += newline
+    if before and before[-1].strip():
+        before.append(newline)
+    if after and after[0].strip():
+        block += "\n"
+    return "".join([*before, block.replace("\n", newline), *after])
+
+
+def _first_place(lines: Sequence[str], tree: ast.Module) -> int:
+    """Return the number of lines before the first place where an import may stand."""
+    heads = [
+        node
+        for number, node in enumerate(tree.body)
+        if (number == 0 and ast.get_docstring(tree, clean=False) is not None)
+        or (isinstance(node, ast.ImportFrom) and node.module == "__future__")
+    ]
+    if heads:
+        return heads[-1].end_lineno or 0
+    # The first lines may say in what encoding the file is, or who owns it.
+    return next((n for n, line in enumerate(lines) if not line.startswith("#")), len(lines))
+
+
+def with_definitions(text: str, definitions: str) -> str:
+    """Put *definitions* at the end, two blank lines below what is there."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    above = text.rstrip()
+    gap = newline * 3 if above else ""
+    return above + gap + definitions.strip("\n").replace("\n", newline) + newline
