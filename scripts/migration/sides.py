@@ -113,4 +113,5 @@ def figures(before: Ran, after: Ran, root: Path) -> tuple[dict[str, Any], str]:
     comparison = Comparison(before.run, after.run)
     description = describe(comparison, root)
     lines = [as_text(table(comparison)), "", *notes(comparison, description)]
+    # Whether a fixture was replaced is asked there; here it is known.
     return description, "\n".join(line for line in lines if "was any fixture replaced" not in line)

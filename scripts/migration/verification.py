@@ -22,8 +22,13 @@ from .wiring import essential_fixtures, watched_fixtures, wired_options, wired_s
 FASTER = 1.1
 """The ratio from which on something has become faster, and not just by chance."""
 
-ABOUT_AS_LONG = "was any fixture replaced"
-"""What a remark of the speed-up script asks; here it is known."""
+WORTH_IT = 0.2
+"""The seconds that it has to be, all tests together."""
+
+WORTH_IT_AT_EXIT = 1.0
+"""The same for the exit of pytest, where a busy machine does more."""
+
+ABOUT_AS_LONG = "Both sides take about as long"
 
 RUN_AGAIN = 10
 """Tests that became worse and are run again, at most: more are no matter of chance."""
@@ -90,6 +95,7 @@ def verify(
     described, text = figures(before, after, repository.root)
     show(text)
     remarks = [*(r for r in described["remarks"] if ABOUT_AS_LONG not in r), *again.remarks]
+    is_faster = _is_faster(before, after, described["median_overhead"])
     no_broker = _without_broker(before)
     regressions = list(_regressions(repository, again.worse, after.outcomes, again))
     reasons = [
@@ -98,7 +104,7 @@ def verify(
         *(_in_words(r) for r in regressions[:1]),
         *lost_tests(_in_place(before.told), after.told),
         *_nothing_passes(after),
-        *_no_faster(repository, described["speed_up"], no_broker),
+        *_no_faster(repository, no_broker, is_faster=is_faster),
     ]
     return Verification(
         reasons=reasons,
@@ -110,7 +116,7 @@ def verify(
         slowest=slowest(after),
         speed_up=described["speed_up"],
         median_overhead=described["median_overhead"],
-        remarks=[*no_broker, *remarks],
+        remarks=[*no_broker, *remarks, *_nothing_to_expect(repository, is_faster=is_faster)],
         date=described["date"],
         fingerprint=fingerprint,
     )
@@ -174,22 +180,42 @@ def _nothing_passes(after: Ran) -> Iterator[str]:
 
 
 def _no_faster(
-    repository: Repository, speed_up: Mapping[str, float | None], no_broker: Sequence[str]
+    repository: Repository, no_broker: Sequence[str], *, is_faster: bool
 ) -> Iterator[str]:
-    if max(filter(None, speed_up.values()), default=0.0) >= FASTER:
+    if is_faster or _mends_executors_alone(repository):
         return
     options = wired_options(repository)
-    if options == [2] and not wired_services(repository):
-        return
     if no_broker:
         yield no_broker[0]
     elif options == [3]:
         yield (
-            "nothing has become faster: the time goes to sleeps, which option 3 leaves where they "
-            "are. scan lists them"
+            f"{ABOUT_AS_LONG}: the time goes to sleeps, which option 3 leaves where they are. scan "
+            "lists them"
         )
     else:
-        yield "nothing has become faster: both sides take about as long"
+        yield f"{ABOUT_AS_LONG}: nothing has become faster"
+
+
+def _is_faster(before: Ran, after: Ran, medians: Mapping[str, float] | None) -> bool:
+    """Return whether tests, their fixtures or the exit are faster, and not just by chance."""
+    common = before.outcomes.keys() & after.outcomes.keys()
+    tests = [sum(side.outcomes[nodeid].seconds for nodeid in common) for side in (before, after)]
+    fixtures = [seconds * len(common) for seconds in (medians or {}).values()] or [0.0, 0.0]
+    exits = [side.run.exit_seconds for side in (before, after)]
+    saved = ((tests, WORTH_IT), (fixtures, WORTH_IT), (exits, WORTH_IT_AT_EXIT))
+    return any(was - now >= least and was >= FASTER * now for (was, now), least in saved)
+
+
+def _mends_executors_alone(repository: Repository) -> bool:
+    return wired_options(repository) == [2] and not wired_services(repository)
+
+
+def _nothing_to_expect(repository: Repository, *, is_faster: bool) -> Iterator[str]:
+    if _mends_executors_alone(repository) and not is_faster:
+        yield (
+            f"{ABOUT_AS_LONG}: option 2 mends executors, and makes nothing faster. Options 1 and 3 "
+            "do"
+        )
 
 
 def _without_broker(before: Ran) -> list[str]:
@@ -197,7 +223,8 @@ def _without_broker(before: Ran) -> list[str]:
     failed = [o for o in before.outcomes.values() if o.outcome in ("failed", "error")]
     if not failed or before.run.brokers or before.run.connections:
         return []
-    silent = [a for a in dict.fromkeys(before.told.addresses) if not _answers(*a)]
+    by_port = {port: host for host, port in reversed(before.told.addresses)}  # as it was asked for
+    silent = [(host, port) for port, host in by_port.items() if not _answers(host, port)]
     places = ", ".join(f"{host}:{port}" for host, port in silent[:3])
     if not places:
         return []

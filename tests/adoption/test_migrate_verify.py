@@ -272,13 +272,13 @@ def test_verify_speaks_of_no_fixture_where_none_is_replaced(user, option, fixtur
     assert headings.split("  ")[-1].strip() == "as it is"
     assert "fast fixture" not in result.stdout
     assert "original" not in result.stdout
-    assert "Both sides take about as long" in result.stdout
     assert f"it has no known cause: run it alone, and again {diagnosis}" in result.stdout
     assert len(result.stdout.splitlines()[0]) == len(headings) + len("ratio  ")
 
     user.write("tests/test_detect.py", EVERY_SUITE.format("request", "True"))
     user.migrate("apply", "--option", option)
-    user.migrate("verify")
+    said = user.migrate("verify", status=0 if option == 2 else 1).stdout
+    assert "Both sides take about as long" in said
     assert way in user.data("status", status=1)["next_step"]
 
 
@@ -296,3 +296,95 @@ def test_a_finding_in_the_test_is_a_diagnosis(user):
     ]
     assert diagnoses[0].startswith("slept for background work")
     assert diagnoses[1].startswith("has no known cause")
+
+
+def test_verify_of_one_file_names_the_slowest_and_what_they_wait_for(user):
+    user.write("service.py", FINDING_AT_ONCE)
+    explicit = "time.sleep(0.3); camera_detector._run_full_discovery()"
+    text = with_slow_fixture(SLEEPING.replace("time.sleep(2)", explicit))
+    user.write("tests/test_detect.py", text)
+    user.write("tests/test_other.py", "def test_other(): assert 0\n")
+    user.wire(1)
+    words = ("--", "tests/test_detect.py", "-k", "discovery or nothing")
+    verified = user.data("verify", *words)
+    assert verified["after"] == {"passed": 1}
+    assert verified["reasons"] == []
+    [slow] = verified["slowest"]
+    assert slow["nodeid"] == "tests/test_detect.py::test_discovery"
+    place = {**slow["waits"][0], "seconds": 0.3}
+    assert place == {"file": "tests/test_detect.py", "line": 15, "kind": "sleep", "seconds": 0.3}
+    assert user.state.evidence is None  # it was not the suite
+
+
+def test_what_is_not_in_effect_is_not_good(user):
+    parametrized = SLOW.replace("fixture\n", "fixture(params=[1])\n").replace("r():", "r(request):")
+    user.write("tests/test_detect.py", parametrized)
+    user.wire(1)
+    result = user.migrate("verify", status=1)
+    last = result.stdout.splitlines()[-1]
+    assert last.startswith("Not good: camera_detector in tests/test_detect.py was left as it is: ")
+    assert "it is parametrized" in last
+
+
+def test_a_hanging_test_is_named_and_the_run_ends(user):
+    hangs = "\ndef test_hangs():\n    import threading\n    threading.Event().wait()\n"
+    user.write("tests/test_detect.py", "def test_it(): pass\n")
+    user.write("tests/test_z.py", hangs)
+    user.wire(2)
+    verified = user.data("verify", "--timeout", "2", status=1)
+    assert verified["reasons"][0] == (
+        "after, it hangs in tests/test_z.py::test_hangs, at tests/test_z.py:4, which waits for "
+        "another thread. What comes after was not run; leave it out: -- --deselect "
+        "tests/test_z.py::test_hangs"
+    )
+    assert user.data("verify", "--", "--deselect", "tests/test_z.py::test_hangs")["reasons"] == []
+
+
+FLAKY = """
+from pathlib import Path
+
+def test_flaky():
+    marks = Path({folder!r})
+    mark = f"before-{{len(list(marks.iterdir()))}}"
+    (marks / mark).touch()
+    assert mark in {passing}
+"""
+
+
+@pytest.mark.parametrize(
+    ("passing", "is_good"),
+    [
+        (["before-0"], True),  # as it was, it passed, then failed
+        (["before-0", "before-2", "before-3"], False),
+    ],
+)
+def test_a_flaky_test(user, tmp_path, passing, is_good):
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    user.write("tests/test_detect.py", "def test_it(): pass\n")
+    user.write("tests/test_flaky.py", FLAKY.format(folder=str(marks), passing=passing))
+    user.wire(2)
+    verified = user.data("verify", status=0 if is_good else 1)
+    said = verified["remarks"] if is_good else [r["diagnosis"] for r in verified["regressions"]]
+    assert ("was unsteady before" if is_good else "passed as it was run again") in said[0]
+
+
+def test_a_broker_that_the_before_side_misses_is_named(user, hard_port):
+    connects = f"""
+import pytest, socket
+
+@pytest.fixture
+def camera_detector():
+    return socket.create_connection(("localhost", {hard_port}))
+
+def test_it(camera_detector): pass
+"""
+    user.write("tests/test_detect.py", "from service import CameraDetector\n" + connects)
+    user.wire(1)
+    verified = user.data("verify", status=None)
+    expected = (
+        f"the before side got no connection to localhost:{hard_port}, where nobody answers: "
+        "1 test failed there"
+    )
+    assert verified["remarks"][0].startswith(expected)
+    assert verified["newly_passing"] == ["tests/test_detect.py::test_it"]
