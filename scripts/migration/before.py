@@ -35,7 +35,7 @@ def as_it_was(repository: Repository, state: State) -> Iterator[Path]:
 
 
 def _make_copy(repository: Repository, state: State, copy: Path) -> None:
-    changes = state.restoration()
+    changes = state.as_it_was()
     changed = {change.path.parts[0] for change in changes}
     try:
         copy.mkdir(parents=True)

@@ -43,11 +43,26 @@ def names_bound_in(tree: ast.Module) -> set[str]:
     return names
 
 
-def overridden_in(tree: ast.Module) -> list[str]:
-    """Return the names of the fixtures that a module overrides by `override_fixture()`."""
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
-    named = (c.args[0] for c in calls if ast.unparse(c.func).endswith("override_fixture"))
-    return [n.value for n in named if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+def overrides_in(tree: ast.Module) -> dict[str, str]:
+    """Return the fixtures that a module overrides, and what by: `override_fixture(...)`."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    pairs = [c.args for c in calls if ast.unparse(c.func).endswith("override_fixture")]
+    named = [(a[0].value, a[1]) for a in pairs if len(a) > 1 and isinstance(a[0], ast.Constant)]
+    return {name: ast.unparse(fixture) for name, fixture in named if isinstance(name, str)}
+
+
+def services_in(tree: ast.Module) -> list[str]:
+    """Return the names by which tests ask for what `service_fixture()` has made in a module."""
+    overrides = {fixture: name for name, fixture in overrides_in(tree).items()}
+    made = [
+        node.targets[0].id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        if isinstance(node.value, ast.Call)
+        and ast.unparse(node.value.func).endswith("service_fixture")
+    ]
+    made += [fixture for fixture in overrides if fixture.endswith("camera_detector_fast")]
+    return [overrides.get(fixture, fixture) for fixture in made]
 
 
 # --- Where things go ----------------------------------------------------------------------------

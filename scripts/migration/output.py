@@ -8,6 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from .findings import Finding
+from .findings.sources import OUR_FOLDER
+from .repository import count
 from .state import Change
 
 
@@ -35,11 +37,17 @@ class Output:
             {"path": str(change.path), "action": change.action, "diff": change.diff()}
             for change in changes
         ]
+        if as_diff:
+            self.say(*(change.diff().rstrip("\n") for change in changes))
+            return
+        ours = [change for change in changes if OUR_FOLDER in change.path.parts]
         for change in changes:
-            if as_diff:
-                self.say(change.diff().rstrip("\n"))
-            else:
+            if change not in ours:
                 self.say(f"{change.action} {change.path}")
+        for action in dict.fromkeys(change.action for change in ours):
+            of_it = [change for change in ours if change.action == action]
+            folder = of_it[0].path.as_posix().partition(f"{OUR_FOLDER}/")[0]
+            self.say(f"{action} {folder}{OUR_FOLDER}/, {count(len(of_it), 'file')}")
 
     def show_findings(self, name: str, findings: Sequence[Finding]) -> None:
         """Show what was found."""

@@ -156,15 +156,15 @@ class Pytest:
             raise CannotMigrateError(f"pytest collects no tests in {root}: {reason}")
         return run
 
-    def prove(self) -> PytestRun:
-        """Collect all tests, and run some that ask for a watched fixture until one has got it."""
-        return self._run(["--continue-on-collection-errors"], "running a test", proves=True)
+    def prove(self, fixture: str) -> PytestRun:
+        """Collect all tests, and run some that ask for a fixture until one has got it."""
+        return self._run(["--continue-on-collection-errors"], "running a test", proves=fixture)
 
     def run_again(self, rootdir: str, nodeids: Sequence[str]) -> PytestRun:
         """Run some tests by themselves."""
         return self._run([f"{rootdir}/{nodeid}" for nodeid in nodeids], "running again")
 
-    def _run(self, arguments: Sequence[str], step: str, *, proves: bool = False) -> PytestRun:
+    def _run(self, arguments: Sequence[str], step: str, *, proves: str = "") -> PytestRun:
         with tempfile.TemporaryDirectory() as folder:
             environment = {**clean_environment(), **self.environment(Path(folder), proves=proves)}
             environment.pop(SWITCH, None)
@@ -183,7 +183,7 @@ class Pytest:
                 raise CannotMigrateError(_why_it_did_not_start(self.repository, run))
         return run
 
-    def environment(self, folder: Path, *, proves: bool = False) -> dict[str, str]:
+    def environment(self, folder: Path, *, proves: str = "") -> dict[str, str]:
         """Put the probe into a folder; return what has pytest find it."""
         copy = folder / PLUGIN
         ignored = shutil.ignore_patterns("__pycache__")

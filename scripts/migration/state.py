@@ -15,7 +15,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,8 @@ class State:
         self.proof: dict[str, Any] | None = None
         self.evidence: dict[str, Any] | None = None
         self.renames: dict[str, str] = {}
+        self.snapshot: dict[Path, str] = {}
+        """The user's own tests as they were at the first change, by digests."""
         self.records: dict[Path, Record] = {}
         if self._index.exists():
             self._load()
@@ -116,6 +118,7 @@ class State:
             self.tests = Path(index["tests"]) if index["tests"] else None
             self.proof, self.evidence = index["proof"], index["evidence"]
             self.renames = index.get("renames", {})
+            self.snapshot = {Path(p): digest for p, digest in index.get("snapshot", {}).items()}
             for path, record in index["files"].items():
                 steps = [Step(**step) for step in record["steps"]]
                 self.records[Path(path)] = Record(record["mode"], steps)
@@ -132,6 +135,7 @@ class State:
             "proof": self.proof,
             "evidence": self.evidence,
             "renames": self.renames,
+            "snapshot": {path.as_posix(): digest for path, digest in self.snapshot.items()},
             "files": files,
         }
         self.folder.mkdir(exist_ok=True)
@@ -170,6 +174,15 @@ class State:
                 f"{error.filename or self._root} cannot be written: {error.strerror}; "
                 "nothing was changed"
             ) from None
+
+    def take_snapshot(self, files: Iterable[Path]) -> None:
+        """Keep the user's tests as they are, unless that was done: what comes is an edit."""
+        if self.snapshot or self.records:
+            return
+        self.save()
+        contents = {path: self._content(path) for path in files}
+        self.snapshot = {p: self._keep_content(c) for p, c in contents.items() if c is not None}
+        self.save()
 
     def _remember(self, changes: Sequence[Change]) -> None:
         self.save()
@@ -235,6 +248,20 @@ class State:
         if self._digest_of(content) != record.steps[-1].after:
             yield Change(path, self._kept(record.steps[-1].after), content)
 
+    def edits_of_tests(self) -> list[Change]:
+        """Return what the user has changed since in tests of its own."""
+        edits = (
+            Change(path, self._kept(digest), self._content(path))
+            for path, digest in self.snapshot.items()
+            if path not in self.records
+        )
+        return [edit for edit in edits if edit.old != edit.new]
+
+    def as_it_was(self) -> list[Change]:
+        """Return what it takes to have the suite as it was, the user's own tests included."""
+        own = [Change(edit.path, edit.new, edit.old) for edit in self.edits_of_tests()]
+        return [*self.restoration(), *own]
+
     def set_aside(self, edits: Sequence[Change]) -> Path:
         """Keep edits as a patch in the folder; return its path, relative to the repository."""
         taken = len(list(self.folder.glob("edits-*.patch")))
@@ -251,14 +278,14 @@ class State:
                 changes.append(change)
         return changes
 
-    def restore(self) -> None:
-        """Have every file as it was before, and forget everything.
+    def restore(self, edits: Sequence[Change] = ()) -> None:
+        """Have every file as it was before, *edits* of tests undone, and forget everything.
 
         Raises:
             CannotMigrateError: a file cannot be written; it can be tried again.
         """
         try:
-            for change in self.restoration():
+            for change in (*self.restoration(), *(Change(e.path, e.new, e.old) for e in edits)):
                 self._write(change)
             for path, record in self.records.items():
                 if record.mode is not None:

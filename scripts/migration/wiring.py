@@ -11,8 +11,9 @@ from pathlib import Path
 from .conftest_text import (
     conftest_of,
     names_bound_in,
-    overridden_in,
+    overrides_in,
     parsed,
+    services_in,
     with_definitions,
     with_imports,
 )
@@ -147,8 +148,10 @@ def watched_fixtures(repository: Repository, option: Option | None = None) -> di
     """Return the fixtures by which it shows what is in effect, and where they come from then."""
     options = [OPTIONS[number] for number in wired_options(repository)]
     wired = [*options, option] if option else options
-    services = dict.fromkeys(overridden_in(conftest_of(repository)), SERVICE_SOURCE)
-    return {**services, **{o.fixture: source_in(repository, o) for o in wired}}
+    tree = conftest_of(repository)
+    others = {name: f":{fixture}" for name, fixture in overrides_in(tree).items()}
+    services = dict.fromkeys(services_in(tree), SERVICE_SOURCE)
+    return {**others, **services, **{o.fixture: source_in(repository, o) for o in wired}}
 
 
 def essential_fixtures(repository: Repository) -> list[str]:
@@ -206,8 +209,8 @@ def _is_wired(repository: Repository, option: Option, tree: ast.Module) -> bool:
 
 
 def wired_services(repository: Repository) -> list[str]:
-    """Return the fixtures of services that the conftest.py overrides."""
-    return overridden_in(conftest_of(repository))
+    """Return the names by which tests ask for the services that the conftest.py has wired."""
+    return services_in(conftest_of(repository))
 
 
 def _wired_conftest(repository: Repository, option: Option, run: PytestRun) -> Change:
@@ -310,9 +313,9 @@ def _is_from(node: ast.ImportFrom, module: str, is_package: bool) -> bool:
 
 def _misses_definitions(option: Option, tree: ast.Module) -> bool:
     wanted = ast.parse(option.definitions)
-    services = overridden_in(wanted)
+    services = services_in(wanted)
     if services:
-        return not set(services) <= set(overridden_in(tree))
+        return not set(services) <= set(services_in(tree))
     present = list(_parameters(tree))
     return any(not any(names <= those for those in present) for names in _parameters(wanted))
 

@@ -7,16 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..collected import lost_tests
+from ..findings.sources import python_files
+from ..findings.suite import Suite
 from ..output import Output, indented
 from ..pytest_runs import CollectedTest, Pytest, PytestRun, left_out
 from ..repository import CannotMigrateError, Repository
+from ..service.proposals import proposals
 from ..state import State
 from ..wiring import (
     OPTIONS,
+    SERVICE_SOURCE,
     Option,
     is_in_effect,
     missing_tests,
     planned_changes,
+    source_in,
     useful_tests,
     watched_fixtures,
     wired_options,
@@ -27,34 +32,77 @@ from . import DONE, LEFT_TO_DO
 def apply(repository: Repository, state: State, options: argparse.Namespace, output: Output) -> int:
     """Wire the modules into the repository, and see that it takes."""
     wired_options(repository)  # before pytest, which says less well that conftest.py is no Python
-    option = OPTIONS[options.option]
-    pytest = Pytest(repository, watched_fixtures(repository, option), options.timeout)
+    wanted = _Wanted(repository, options)
+    watched = {**watched_fixtures(repository), wanted.fixture: wanted.source}
+    pytest = Pytest(repository, watched, options.timeout)
     collected = pytest.collect()
     output.data["uncollected"] = collected.errors
     output.say(*left_out(collected.errors))
+    option = wanted.option(collected)
     if not useful_tests(option, collected):
-        raise missing_tests(option, collected, [])
+        raise missing_tests(option, collected, wanted.proposals())
     changes = planned_changes(repository, option, collected, state)
     output.show_changes(changes, as_diff=options.dry_run)
+    output.data["by_hand"] = list(option.remarks)
     if not changes:
         output.say("Everything is in place.")
     if options.dry_run:
         return LEFT_TO_DO if changes else DONE
     state.tests, state.renames = repository.tests, dict(repository.renames)
     if changes:
+        state.take_snapshot(
+            repository.tests / p for p in python_files(repository.root / repository.tests)
+        )
         state.make(changes)
-    proof = {**_proof(option, pytest, collected), "option": options.option}
+    proof = {**_proof(option, pytest, collected), "option": wanted.name}
     if proof != state.proof:
         state.proof = proof
         state.save()
-    return _show(proof, output)
+    return _show(proof, option.remarks if changes else (), output)
+
+
+class _Wanted:
+    """What the command line asks for."""
+
+    def __init__(self, repository: Repository, options: argparse.Namespace) -> None:
+        self._repository = repository
+        self._service: str | None = options.service
+        self._option: int = options.option
+        if bool(options.service) != bool(options.fixture):
+            found = "; ".join(self.proposals()) or "none was found here"
+            raise CannotMigrateError(
+                f"--service and --fixture go together. Services and their fixtures: {found}"
+            )
+        self.fixture: str = options.fixture or OPTIONS[self._option].fixture
+        self.source = SERVICE_SOURCE if self._service else source_in(repository, self._of_number())
+        self.name: int | str = f"service {self.fixture}" if self._service else self._option
+
+    def _of_number(self) -> Option:
+        return OPTIONS[self._option]
+
+    def option(self, collected: PytestRun) -> Option:
+        """Return what is to be wired."""
+        if not self._service:
+            return self._of_number()
+        from ..service.writing import service_option
+
+        modules = {name: m for test in collected.tests for name, m in test.fixtures.items()}
+        return service_option(self._repository, self._service, self.fixture, modules)
+
+    def proposals(self) -> list[str]:
+        """Return the commands that wire what is found here."""
+        suite = Suite(self._repository.root, self._repository.tests)
+        return [p.command(self._repository.root) for p in proposals(suite)]
 
 
 def _proof(option: Option, pytest: Pytest, collected: PytestRun) -> dict[str, Any]:
     """Run a test that gets what was wired, and say whether it was seen to."""
     first = useful_tests(option, collected)[0].nodeid
+    if option.is_service and not option.needs_fixture:
+        evidence = f"no test asks for {option.fixture} yet"
+        return {"test": "-", "works": False, "evidence": evidence, "refusals": [], "lost": []}
     try:
-        run = pytest.prove()
+        run = pytest.prove(option.fixture)
     except CannotMigrateError as error:
         return {"test": first, "works": False, "evidence": str(error), "refusals": [], "lost": []}
     tests = useful_tests(option, run)
@@ -107,10 +155,11 @@ def _evidence(
     }
 
 
-def _show(proof: dict[str, Any], output: Output) -> int:
+def _show(proof: dict[str, Any], by_hand: Sequence[str], output: Output) -> int:
     output.data["proof"] = proof
     output.say(indented(f"{proof['test']}: {proof['evidence']}", 4))
-    if proof["works"] and proof["refusals"]:
+    output.say(*(f"By hand: {remark}" for remark in by_hand))
+    if proof["works"] and (proof["refusals"] or by_hand):
         output.say("It works but for the above; rollback takes everything back.")
         return LEFT_TO_DO
     if proof["works"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 
 from .finding import Finding
@@ -223,6 +224,11 @@ class Definitions:
             if found and isinstance(found[1], Function) and found[1].fixture_scope:
                 return found[1]
         return None
+
+    def fixtures(self) -> Iterator[Function]:
+        """Yield the fixtures that the test files define."""
+        for module in self.modules:
+            yield from (f for f in module.functions if f.fixture_scope is not None)
 
     def is_overridden(self, name: str) -> bool:
         """Say whether `override_fixture(name, ...)` is called anywhere."""

@@ -81,6 +81,10 @@ class Suite(Definitions):
             return True
         return any(self._first_call(helper, kind) for helper in self.called(function, call))
 
+    def call_starts_broker(self, function: Function, call: ast.Call) -> bool:
+        """Return whether *call* starts a broker, itself or by a helper."""
+        return self._call_makes(function, call, "broker")
+
     def is_direct(self, function: Function, call: ast.Call, kind: str) -> bool:
         """Say whether *call* itself makes a client or starts a broker, not a helper of ours."""
         if kind == "client":

@@ -36,7 +36,8 @@ class Probe:
         self._report = Path(orders["report"])
         self._watched: dict[str, str] = orders["watched"]
         """The fixtures that matter, and the end of the name of the module that they come from."""
-        self._proves: bool = orders["proves"]
+        self._proves: str = orders["proves"]
+        """The fixture that a test is to be run for; empty if all tests are."""
         self._watch = Watch(Path(orders["root"]), orders["timeout"], self._tell)
         self._session: Any = None
         self._used: set[str] = set()
@@ -117,15 +118,19 @@ class Probe:
                 yield name, function.__name__
 
     def _asks(self, item: Any) -> bool:
-        return next(self._fixtures(item), None) is not None
+        return any(name == self._proves for name, _ in self._fixtures(item))
 
     def _rank(self, item: Any) -> tuple[bool, bool]:
         """Order tests: those first that get what was wired, and are not skipped."""
-        gets_it = any(self._is_ours(name, d) for name, d in self._fixtures(item))
+        found = [d for name, d in self._fixtures(item) if name == self._proves]
+        gets_it = any(self._is_ours(self._proves, definition) for definition in found)
         return not gets_it, _is_skipped(item)
 
     def _is_ours(self, name: str, definition: Any) -> bool:
-        return f".{definition.func.__module__}".endswith(f".{self._watched[name]}")
+        module, _, function = self._watched[name].partition(":")
+        if function and getattr(definition.func, "__qualname__", "") != function:
+            return False
+        return not module or f".{definition.func.__module__}".endswith(f".{module}")
 
     # --- Tests --------------------------------------------------------------------------------
 
@@ -158,7 +163,7 @@ class Probe:
         waits = self._watch.begin("what comes between two tests")
         if waits:
             self._tell(waited=nodeid, at=waits)
-        if self._proves and self._used and self._session is not None:
+        if self._proves in self._used and self._session is not None:
             self._session.shouldstop = "a test has shown what it was run for"
 
     def pytest_sessionfinish(self) -> None:

@@ -27,6 +27,8 @@ GRACE = 10.0
 WORTH_TELLING = 0.05
 _SHOWN = 3
 
+_LOOP = "the event loop"
+
 _clock = time.perf_counter  # tests replace the name
 
 
@@ -49,7 +51,7 @@ _KINDS = (
         re.compile(r"(socket|ssl)\.py$|[/\\](http|urllib3?|requests)[/\\]"),
         "the network",
     ),
-    (re.compile(r"[/\\]asyncio[/\\]|selectors\.py$"), "the event loop"),
+    (re.compile(r"[/\\]asyncio[/\\]|selectors\.py$"), _LOOP),
     (re.compile(r"mqtt_testing"), "a fixture of the modules"),
     (re.compile(r"threading\.py$"), "another thread"),
 )
@@ -151,7 +153,7 @@ class Watch:
         for frame in _frames_of(coroutine):
             if self._is_of_the_repository(frame.f_code.co_filename):
                 place = self._described(frame.f_code, frame.f_lineno, [])
-        return place
+        return place and place._replace(kind=place.kind if place.kind == "sleep" else _LOOP)
 
 
 def _loop(frame: FrameType) -> Any:
@@ -174,6 +176,4 @@ def _kind(below: list[CodeType], line: str) -> str:
     for pattern, kind in _KINDS:
         if any(pattern.search(code.co_filename) for code in below):
             return kind
-    if "await " in line:
-        return "the event loop"
     return "another thread" if _LOCK.search(line) else "its own work"

@@ -1,0 +1,2 @@
+# Repositories of others, which are copied and run there.
+collect_ignore = ["adopted"]
