@@ -28,6 +28,7 @@ from migration.checklist import checklist, waits_in_tests
 from migration.commands import CANNOT, DONE, LEFT_TO_DO
 from migration.copies import check_renames
 from migration.findings import commented_leftovers, scan
+from migration.findings.suite import Suite
 from migration.output import Output, indented
 from migration.repository import (
     PATIENCE,
@@ -37,6 +38,7 @@ from migration.repository import (
     encode_like,
     open_repository,
 )
+from migration.service.proposals import proposals
 from migration.state import Change, State
 from shared.environment import require
 
@@ -54,7 +56,7 @@ def show_status(
         output.say(f"- [{'x' if item.done else ' '}] {item.title}", f"      {evidence}")
     to_do = next((item for item in items if not item.done), None)
     output.data["next_step"] = to_do and to_do.next_step
-    output.say(f"Next: {to_do.next_step}" if to_do else "All done.")
+    output.say(indented(f"Next: {to_do.next_step}", 6) if to_do else "All done.")
     return LEFT_TO_DO if to_do else DONE
 
 
@@ -67,6 +69,9 @@ def show_findings(
     output.show_findings("findings", findings)
     output.show_findings("leftovers", leftovers)
     certain = sum(finding.certain for finding in findings)
+    services = [p.command(repository.root) for p in proposals(Suite(*where))]
+    output.data["services"] = services
+    output.say(*(f"a service, and its fixture: {command}" for command in services))
     output.say(
         f"{count(len(findings), 'finding')}, of which fix rewrites {certain}; "
         f"{count(len(leftovers), 'piece')} of old commented code."

@@ -8,17 +8,19 @@ from typing import Any
 
 from .diagnosis import BACKGROUND
 from .findings import Finding, commented_leftovers, scan
+from .findings.suite import Suite
 from .repository import Repository, count
+from .service.proposals import proposals
 from .state import FOLDER, State
-from .wiring import wired_options
+from .wiring import wired_options, wired_services
 
 WAIT = "wait-for-background"
 """The kind of the findings that keep a test from passing with the fast fixture."""
 
 SHOWN = 3
 
-ABOUT_18 = 15.0
-"""The speed-up from which on "about 18 times" is achieved."""
+FASTER = 1.5
+"""The speed-up from which on it is worth the trouble."""
 
 
 @dataclass(frozen=True)
@@ -38,35 +40,45 @@ def checklist(repository: Repository, state: State) -> list[Item]:
 
 def _set_up(repository: Repository, state: State) -> Iterator[Item]:
     options = wired_options(repository)
+    services = [f"service {name}" for name in wired_services(repository)]
     proof = state.proof
     kept = len(state.records)
-    nothing = "nothing had to be changed" if options and proof else "nothing is kept"
+    is_wired = options or services
+    nothing = "nothing had to be changed" if is_wired and proof else "nothing is kept"
     yield Item(
-        "Backup existing test_detect.py",
-        bool(kept or (options and proof)),
+        "Back up the files that are changed",
+        bool(kept or ((options or services) and proof)),
         f"{count(kept, 'file')} kept as before, in {FOLDER}/" if kept else nothing,
-        "apply (it backs up what it touches)",
+        f"{_way_to_wire(repository)} (it backs up what it touches)",
     )
     shown = [number for number in options if number != 2 or 1 not in options]  # 1 has all of 2
-    names = " and ".join(f"option {number}" for number in shown)
+    names = " and ".join([*(f"option {number}" for number in shown), *services])
     yield Item(
-        "Add optimization imports to conftest.py",
-        bool(options),
-        f"{repository.conftest} has {names}" if options else f"{repository.conftest} has none",
-        "apply",
+        "Wire the fast fixtures into conftest.py",
+        bool(names),
+        f"{repository.conftest} has {names or 'none'}",
+        _way_to_wire(repository),
     )
     yield Item(
-        "Run single test to verify setup works",
-        bool(proof and proof["works"] and proof["option"] in options),
-        _describe_proof(proof, options),
-        "apply (it runs one at its end)",
+        "Run a single test to see that the setup works",
+        bool(proof and proof["works"] and proof["option"] in (*options, *services)),
+        _describe_proof(proof, (*options, *services)),
+        f"{_way_to_wire(repository)} (it runs one at its end)",
     )
 
 
-def _describe_proof(proof: dict[str, Any] | None, options: Sequence[int]) -> str:
+def _way_to_wire(repository: Repository) -> str:
+    """Return what to type, for what there is to be wired."""
+    suite = Suite(repository.root, repository.tests)
+    found = [proposal.command(repository.root) for proposal in proposals(suite)]
+    return "\n".join(found) or "apply"
+
+
+def _describe_proof(proof: dict[str, Any] | None, options: Sequence[int | str]) -> str:
     if not proof:
         return "none was run"
-    since = "" if proof["option"] in options else f"; option {proof['option']} is gone since"
+    name = proof["option"] if isinstance(proof["option"], str) else f"option {proof['option']}"
+    since = "" if proof["option"] in options else f"; {name} is gone since"
     return f"{proof['test']}: {proof['evidence']}{since}"
 
 
@@ -84,21 +96,21 @@ def _tests(repository: Repository, state: State) -> Iterator[Item]:
     if waits and is_good:
         found.append("the tests pass as they are")
     yield Item(
-        "Update tests that depend on background tasks",
+        "Make the tests explicit that wait for background work",
         not found or (is_good and not any(wait.certain for wait in waits)),
         "; ".join(found) or "no test is found that waits for them",
         "fix (and scan and verify, for what it leaves to you)",
     )
     yield Item(
-        "Run full test suite",
+        "Run the full suite",
         is_good,
         _describe_run(evidence, is_current),
         "verify",
     )
     factors = [f for f in (evidence or {"speed_up": {}})["speed_up"].values() if f]
     yield Item(
-        "Verify ~18x speedup achieved",
-        is_current and max(factors, default=0.0) >= ABOUT_18,
+        "See that it has become faster",
+        is_current and max(factors, default=0.0) >= FASTER,
         _describe_speed_up(evidence),
         _way_to_speed(repository) if is_current and factors else "verify",
     )
@@ -106,7 +118,7 @@ def _tests(repository: Repository, state: State) -> Iterator[Item]:
 
 def _way_to_speed(repository: Repository) -> str:
     """Say what to do where the suite was timed, and is not that much faster."""
-    if set(wired_options(repository)) <= {2}:
+    if set(wired_options(repository)) <= {2} and not wired_services(repository):
         return "apply --option 1 or 3, if the suite is to be faster: option 2 mends executors alone"
     return "scan (it lists the sleeps, where the time is likely to be left), then verify"
 

@@ -84,13 +84,8 @@ def with_imports(text: str, imports: str) -> str:
 
 
 def _excused_from_order(imports: str) -> str:
-    lines = imports.splitlines()
-    return "".join(
-        f"{line.replace('# noqa: ', '# noqa: E402, ')}\n"
-        if "# noqa: " in line
-        else f"{line}  # noqa: E402\n"
-        for line in lines
-    )
+    imports = imports.replace("# noqa: ", "# noqa: E402, ")
+    return re.sub(r"^((?:from|import) [^#\n]*[^#\s])$", r"\1  # noqa: E402", imports, flags=re.M)
 
 
 def _leading_imports(tree: ast.Module) -> Iterator[ast.stmt]:

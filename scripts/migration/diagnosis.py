@@ -64,9 +64,9 @@ CAUSES = (
     ),
 )
 BACKGROUND = (
-    "slept for background work, which does not run by itself any more: call "
-    "camera_detector.test_run_discovery_once() or test_run_health_check_once() instead, or "
-    "test_enable_background_tasks() where the background is what is tested"
+    "slept for background work, which does not run by itself any more: call what runs it once "
+    "instead (test_run_discovery_once() of a camera detector, or what tasks= names in "
+    "conftest.py), or test_enable_background_tasks() where the background is what is tested"
 )
 SHARED = (
     "shared the service with the tests before it, as the slow fixture is not function-scoped; the "

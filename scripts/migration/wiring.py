@@ -26,13 +26,17 @@ from .state import Change, State
 from .tidy import tidied
 
 SEARCH_PATH = """\
-sys.path.append(str(Path(__file__).parent))  # import mode importlib puts this folder on no path
+# Import mode importlib puts this folder on no path.
+sys.path.append(str(Path(__file__).parent))
 """
+
+WIDTH = 79
+"""The longest line that every linter allows, whatever its settings."""
 
 EVERY_CLIENT = '''
 @pytest.fixture(scope="session", autouse=True)
 def every_client(prompt_mqtt_clients, redirected_mqtt_clients):  # noqa: F811
-    """Network loops end at once; connections to port 1883 go to the session's broker."""
+    """End network loops at once; lead port 1883 to the session's broker."""
 '''
 
 CLASS_FIXTURE = "camera_detector_class"
@@ -247,11 +251,19 @@ def _imports(
     lines = [f"{line}{excuse}\n" for line in option.more_imports if not _binds(line, bound)]
     for wanted in missing:
         hooks = [hook for hook in wanted.hooks if hook not in names_bound_in(tree)]
-        names = ", ".join([*wanted.names, *hooks])
         rest = excuse if wanted.is_used else "  # noqa: E402, F401" if excuse else "  # noqa: F401"
-        lines.append(f"from {_name_there(repository, wanted.module)} import {names}{rest}\n")
+        module = _name_there(repository, wanted.module)
+        lines.append(_import_line(module, [*wanted.names, *hooks], rest))
     yield from lines
     yield from sorted(_imports_from_plugins(option, run, tree))
+
+
+def _import_line(module: str, names: Sequence[str], comment: str) -> str:
+    line = f"from {module} import {', '.join(names)}{comment}"
+    if len(line) <= WIDTH:
+        return f"{line}\n"
+    inside = "".join(f"    {name},\n" for name in sorted(names))
+    return f"from {module} import ({comment}\n{inside})\n"
 
 
 def _binds(line: str, bound: set[str]) -> bool:
@@ -277,8 +289,9 @@ def _imports_from_plugins(option: Option, run: PytestRun, tree: ast.Module) -> s
     if not option.needs_fixture or option.fixture in names_bound_in(tree):
         return set()
     return {
+        "# A plugin's fixture is replaced where it is imported.\n"
         f"from {test.fixtures[option.fixture]} import {test.of_plugins[option.fixture]}"
-        "  # noqa: F401 (a plugin's fixture is replaced where it is imported)\n"
+        "  # noqa: F401\n"
         for test in run.tests
         if option.fixture in test.of_plugins and not is_in_effect(option, test)
     }

@@ -1,6 +1,9 @@
 """What `migrate.py apply` writes into conftest.py, and beside it."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from helpers.migrating_user import (
@@ -28,9 +31,9 @@ def test_tests_in_no_folder_of_their_own(user):
     assert user.data("fix")["findings"] == []  # without --tests: apply has noted it
     verified = user.data("verify")
     assert verified["before"] == verified["after"] == {"passed": 2}
-    assert user.data("status", status=1)["items"][4]["done"]
+    assert user.data("status")["items"][4]["done"]
     user.write(".venv/lib/other.py", "")
-    assert user.data("status", status=1)["items"][4]["done"]
+    assert user.data("status")["items"][4]["done"]
     (user.root / ".venv" / "lib" / "other.py").unlink()
     user.migrate("rollback")
     assert user.files() == before
@@ -191,7 +194,9 @@ def test_where_the_lines_go(user, before, after):
 )
 def test_a_hook_of_the_users_own_is_not_imported_over(user, own):
     user.write("tests/conftest.py", own)
-    lines = LINES.replace(", pytest_sessionfinish", "")
+    alone = "from camera_detector_optimized_fixture import camera_detector_fast  # noqa: F401\n"
+    assert len(alone.strip()) > 79
+    lines = LINES.replace("    pytest_sessionfinish,\n", "")
     expected = f"{own}{lines}" if own.startswith("from") else f"{lines}\n{own}"
     assert conftest_after(user).decode() == expected
 
@@ -232,3 +237,43 @@ def test_a_module_that_was_edited_since_is_left_alone(user):
     edited = user.files()
     user.wire(2)
     assert user.files() == edited
+
+
+SORTED_CONFTEST = '''"""Fixtures."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def folder():
+    return Path(os.curdir)
+'''
+RUFF = '[tool.ruff.lint]\nselect = ["E", "F", "I", "W"]\n'
+
+
+@pytest.mark.parametrize("before", ["", SORTED_CONFTEST])
+@pytest.mark.parametrize("option", [1, 2, 3])
+def test_what_is_written_passes_the_linters_that_it_passed_before(user, option, before):
+    user.write("pyproject.toml", RUFF)
+    user.write("service.py", "")
+    user.write("tests/conftest.py", before)
+    user.wire(option)
+    ruff = Path(sys.executable).with_name("ruff")
+    for command in (
+        [ruff, "check", "--no-cache", "tests/conftest.py"],
+        [ruff, "format", "--no-cache", "--check", "tests/conftest.py"],
+        [sys.executable, "-m", "flake8", "tests/conftest.py"],
+    ):
+        result = subprocess.run(command, cwd=user.root, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + user.read("tests/conftest.py")
+
+
+def test_without_settings_of_ruff_the_lines_are_flake8s(user):
+    user.write("tests/conftest.py", SORTED_CONFTEST)
+    user.wire(3)
+    command = [sys.executable, "-m", "flake8", "tests/conftest.py"]
+    result = subprocess.run(command, cwd=user.root, capture_output=True, text=True, check=False)
+    assert result.stdout == ""

@@ -69,3 +69,43 @@ def test_a_test_case_needs_one_edit_which_is_named(adopt):
     user.migrate("rollback", "--keep-edits")
     assert user.files() == before
     assert GETS_IT in user.read(f"{FOLDER}/edits-1.patch").replace("\n+", "\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("doorbell", "--service doorbell:Doorbell --fixture doorbell"),
+        ("greenhouse", "--service greenhouse:Greenhouse --fixture greenhouse"),
+        ("gateway", "--service gateway.core:make_gateway --fixture gateway"),
+        ("gateway", "--service gateway.core:Meter --fixture meter"),
+        ("scales", "--service scales:Scales --fixture scales"),
+        ("lamp", "--service lamp:Lamp --fixture lamp"),
+    ],
+)
+def test_status_and_scan_propose_what_to_type(adopt, name, line):
+    user = adopt(name)
+    command = f"scripts/migrate.py apply {user.root} {line}"
+    assert command in user.data("status", status=1)["next_step"]
+    data = user.data("scan", status=None)
+    assert command in data["services"]
+    assert len(data["services"]) == len(SERVICES.get(name, [0]))
+
+
+def test_apply_proposes_what_to_type_where_it_serves_nothing(adopt):
+    user = adopt("scales")
+    command = f"scripts/migrate.py apply {user.root} --service scales:Scales --fixture scales"
+    assert command in user.migrate("apply", status=2).stderr
+    assert command in user.migrate("apply", "--service", "scales:Scales", status=2).stderr
+    assert (
+        "was not found"
+        in user.migrate(
+            "apply", "--service", "scales:Other", "--fixture", "scales", status=2
+        ).stderr
+    )
+
+
+def test_status_speaks_of_this_repository(adopt):
+    text = adopt("scales").migrate("status", status=1).stdout
+    assert "test_detect" not in text
+    assert "18x" not in text
+    assert "camera" not in text

@@ -46,8 +46,13 @@ def test_a_setting(camera_detector):
 
 NEEDS_LIBCST = pytest.mark.skipif(not find_spec("libcst"), reason="fix needs libcst")
 
-CAMERA = "from camera_detector_optimized_fixture import camera_detector_fast, pytest_sessionfinish"
-LINES = f"{CAMERA}  # noqa: F401\nfrom concurrent_futures_fix import fix_concurrent_futures"
+CAMERA = """\
+from camera_detector_optimized_fixture import (  # noqa: F401
+    camera_detector_fast,
+    pytest_sessionfinish,
+)
+"""
+LINES = f"{CAMERA}from concurrent_futures_fix import fix_concurrent_futures"
 LINES += "  # noqa: F401\n"
 
 FINDING_AT_ONCE = """

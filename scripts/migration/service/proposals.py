@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..findings.parsing import SET_UP, Function, Module
 from ..findings.suite import Suite
+from .classes import service_class
 from .recipe import read
 
 
@@ -21,7 +24,7 @@ class Proposal:
 
     def command(self, root: Path) -> str:
         """Return what to type."""
-        return f"apply {root} --service {self.service} --fixture {self.fixture}"
+        return f"scripts/migrate.py apply {root} --service {self.service} --fixture {self.fixture}"
 
 
 def proposals(suite: Suite) -> list[Proposal]:
@@ -37,10 +40,38 @@ def _found(suite: Suite) -> Iterator[Proposal]:
         if suite.is_overridden(function.fixture_name) or function.fixture_name == "camera_detector":
             continue
         construction = read(suite, function).construction
-        if construction is None:
-            continue
-        dotted = function.module.resolve(construction.func)
-        place, _, name = dotted.rpartition(".")
-        if place and suite.is_service(function.module, dotted):
-            line = getattr(function.node, "lineno", 1)
-            yield Proposal(f"{place}:{name}", function.fixture_name, function.module.path, line)
+        if construction is not None:
+            yield from _proposed(suite, function, construction, function.fixture_name)
+    for module in suite.modules:
+        for function in module.functions:
+            if function.name in SET_UP:
+                yield from _of_set_up(suite, function)
+
+
+def _of_set_up(suite: Suite, function: Function) -> Iterator[Proposal]:
+    """Yield the services that a TestCase builds for each of its tests."""
+    for node in function.own_nodes:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            target = node.targets[0]
+            if isinstance(target, ast.Attribute):
+                yield from _proposed(suite, function, node.value, target.attr)
+
+
+def _proposed(
+    suite: Suite, function: Function, construction: ast.Call, fixture: str
+) -> Iterator[Proposal]:
+    dotted = function.module.resolve(construction.func)
+    place, _, name = dotted.rpartition(".")
+    if place and _builds_a_service(suite, function.module, dotted):
+        line = getattr(function.node, "lineno", 1)
+        yield Proposal(f"{place}:{name}", fixture, function.module.path, line)
+
+
+def _builds_a_service(suite: Suite, module: Module, dotted: str) -> bool:
+    """Return whether it is the class of a service, or a function that returns one."""
+    if suite.is_service(module, dotted):
+        return True
+    found = suite.defined(module, dotted)
+    if found is None or found[0] in suite.modules or isinstance(found[1], ast.ClassDef):
+        return False
+    return bool(service_class(suite, dotted).methods) and found[0].knows_mqtt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from textwrap import indent
 
@@ -12,7 +12,7 @@ from ..conftest_text import conftest_of, names_bound_in
 from ..findings.parsing import Function, Module, unparsed
 from ..findings.suite import Suite
 from ..repository import CannotMigrateError, Repository
-from ..wiring import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, Import, Option
+from ..wiring import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, WIDTH, Import, Option
 from .brokers import OURS, OwnBroker, own_brokers
 from .classes import STARTS, ServiceClass, service_class
 from .recipe import Recipe, names_loaded, read
@@ -112,7 +112,8 @@ class _Writer:
         build = self._service.name if is_plain else f"build_{self._fixture}"
         quoted = f'"{build}"' if recipe.contexts and not is_plain else build
         lines = [
-            f"# Guessed from {place} and {self._service.name}: see that it is right.",
+            f"# Guessed from {place}",
+            f"# and {self._service.name}: see that it is right.",
             f"fast_{self._fixture} = service_fixture(",
             f"    {quoted},",
             *(f"    {line}" for line in self._options(recipe, start, is_plain)),
@@ -189,17 +190,19 @@ class _Writer:
             yield f'run="{recipe.run}",'
         arguments = self._arguments(recipe) if is_plain else {}
         if arguments:
-            yield f"arguments={_dict(arguments)},"
+            yield from _fitting(f"arguments={_dict(arguments)},", _pairs(arguments))
         held = service.held(besides=recipe.run)
         if held:
             names = ", ".join(f'"{name}"' for name in held)
-            yield f"hold=({names},),  # until a test calls test_enable_background_tasks()"
+            yield "# these wait until a test calls test_enable_background_tasks()"
+            yield from _fitting(f"hold=({names},),", (f'"{name}"' for name in held))
         tasks = service.tasks()
         if tasks:
-            yield f"tasks={_dict(tasks)},  # what runs in the background, once"
+            yield "# what runs in the background, for a test to run it once"
+            yield from _fitting(f"tasks={_dict(tasks)},", _pairs(tasks))
         flag = service.flag()
         if flag:
-            yield f'running="{flag}",  # what its loops look at'
+            yield f'running="{flag}",'
         ending = self._ending(recipe)
         if ending:
             yield f'cleanup="{ending}",'
@@ -243,7 +246,7 @@ class _Writer:
         )
         head = "async def" if recipe.is_async else "def"
         name = f"build_{self._fixture}"
-        doc = f'"""Build the service as the slow fixture does, in {slow.module.path}."""'
+        doc = '"""Build the service as the slow fixture does."""'
         returns = (
             f" -> {self._service.name}" if isinstance(self._service.node, ast.ClassDef) else ""
         )
@@ -332,13 +335,14 @@ _PORTS = '''
 
 @pytest.fixture(scope="session")
 def redirected_mqtt_ports():
-    """The ports that are written out: connections to them go to the session's broker."""
+    """Return the ports that lead to the session's broker: they are fixed."""
     return ({},)
 '''
 
 _BROKER = """
 
-# In place of {place}: services and listeners meet on one broker.
+# In place of {place}
+# so that services and listeners meet on one broker.
 @pytest.fixture{options}
 def fast_{name}({asked_for}):
     {body}
@@ -365,7 +369,8 @@ def _renamed(expression: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id == "broker":
             node.id = OURS
-    return ast.unparse(tree)
+    text = ast.unparse(tree)
+    return text if '"' in text else text.replace("'", '"')
 
 
 def _is_autouse(function: Function) -> bool:
@@ -397,5 +402,20 @@ def _is_defined_in(module: Module, name: str) -> bool:
     return False
 
 
+def _pairs(pairs: Mapping[str, str]) -> Iterator[str]:
+    return (f'"{key}": "{value}"' for key, value in pairs.items())
+
+
 def _dict(pairs: Mapping[str, str]) -> str:
-    return "{" + ", ".join(f'"{key}": "{value}"' for key, value in pairs.items()) + "}"
+    return "{" + ", ".join(_pairs(pairs)) + "}"
+
+
+def _fitting(line: str, parts: Iterable[str]) -> Iterator[str]:
+    """Yield an argument that is a dict or a tuple, on several lines if it is too long for one."""
+    if len(line) + 4 <= WIDTH:
+        yield line
+        return
+    head, bracket = line.partition("=")[0], "{}" if "={" in line else "()"
+    yield f"{head}={bracket[0]}"
+    yield from (f"    {part}," for part in parts)
+    yield f"{bracket[1]},"
