@@ -1,8 +1,10 @@
 """`migrate.py rollback` loses nothing."""
 
+import re
 from pathlib import Path
 
 import pytest
+from helpers.drop_in import copy_modules
 from helpers.migrating_user import SLOW
 from migration.repository import (
     CannotMigrateError,
@@ -165,3 +167,69 @@ def test_edits_are_set_aside_as_a_patch_that_applies_again(user):
     assert user.data("rollback", "--keep-edits")["patch"] == f"{FOLDER}/edits-2.patch"
     assert (user.root / patch).exists()
     assert user.git("status", "--porcelain") == ""
+
+
+def test_rollback_leaves_edits_of_the_users_own_tests_and_says_so(user):
+    user.state.take_snapshot([Path("tests/test_detect.py")])
+    user.wire(2)
+    user.write("tests/test_detect.py", f"{SLOW}# mine\n")
+    assert "edited since in tests/test_detect.py stays" in user.migrate("rollback").stdout
+    assert user.read("tests/test_detect.py").endswith("# mine\n")
+
+
+def test_an_edited_test_is_as_it_was_for_a_comparison(user):
+    user.state.take_snapshot([Path("tests/test_detect.py")])
+    user.wire(2)
+    user.write("tests/test_detect.py", f"{SLOW}# mine\n")
+    [change] = [c for c in user.state.as_it_was() if c.path == Path("tests/test_detect.py")]
+    assert change.new == SLOW.encode()
+
+
+def as_an_older_version(user):
+    """Have the modules as a version that had other files, and not all of these."""
+    version = user.root / "tests/mqtt_testing/__init__.py"
+    version.write_text(re.sub(r'__version__ = ".+"', '__version__ = "1.0"', version.read_text()))
+    (user.root / "tests/mqtt_testing/summary.py").unlink()
+    user.write("tests/mqtt_testing/gone.py", "old = True\n")
+
+
+def test_update_replaces_the_modules_and_can_be_taken_back(user):
+    copy_modules(["mqtt_test_broker", "shared_mqtt_pool"], user.root / "tests")
+    as_an_older_version(user)
+    before = user.files()
+    assert (
+        "is there in another version (1.0 there"
+        in user.migrate("apply", "--option", 3, status=2).stderr
+    )
+    text = user.migrate("update", "--dry-run", status=1).stdout
+    assert '-__version__ = "1.0"' in text
+    assert user.files() == before
+
+    data = user.data("update")
+    assert data["before"] == "1.0"
+    changed = {change["path"]: change["action"] for change in data["changes"]}
+    assert changed == {
+        "tests/mqtt_testing/__init__.py": "edit",
+        "tests/mqtt_testing/gone.py": "remove",
+        "tests/mqtt_testing/summary.py": "create",
+    }
+    assert f"version {data['after']} already" in user.migrate("update").stdout
+    user.migrate("rollback")
+    assert user.files() == before
+
+
+def test_update_loses_no_edit(user):
+    user.wire(2)
+    module = user.root / "tests" / "concurrent_futures_fix.py"
+    ours = module.read_bytes()
+    module.write_bytes(ours + b"# mine\n")
+    result = user.migrate("update", status=2)
+    assert "+# mine" in result.stdout
+    assert "update --keep-edits" in result.stderr
+    patch = user.data("update", "--keep-edits")["patch"]
+    assert module.read_bytes() == ours
+    assert "+# mine" in user.read(patch)
+
+
+def test_update_of_nothing(user):
+    assert "has none of our modules" in user.migrate("update", status=2).stderr

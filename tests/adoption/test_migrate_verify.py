@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -388,3 +389,21 @@ def test_it(camera_detector): pass
     )
     assert verified["remarks"][0].startswith(expected)
     assert verified["newly_passing"] == ["tests/test_detect.py::test_it"]
+
+
+@pytest.mark.slow
+def test_a_suite_of_500_files(user):
+    text = "import time\nfrom service import CameraDetector\n\n"
+    for number in range(500):
+        tests = "".join(f"def test_{n}():\n    assert CameraDetector\n\n" for n in range(3))
+        user.write(f"tests/part_{number % 20}/test_{number}.py", text + tests)
+    user.write("tests/part_7/test_broken.py", "import missing_package\n")
+    began = time.monotonic()
+    user.data("status", status=1)
+    user.data("scan", status=None)
+    data = user.data("apply", "--option", 2)
+    assert data["proof"]["works"]
+    assert data["uncollected"].keys() == {"tests/part_7/test_broken.py"}
+    verified = user.data("verify", "--", "tests/part_1", "tests/part_7")
+    assert verified["after"] == {"passed": 150}
+    assert time.monotonic() - began < 120
