@@ -247,3 +247,75 @@ def test_what_service_takes(user):
     assert "takes package.module:Class, not service" in refuse(user, "apply", *words, "service")
     assert "there is no Other in a service" in refuse(user, "apply", *words, "service:Other")
     assert collected().tests == []
+
+
+FIXTURE = "@pytest.fixture\ndef thing(request):\n    it = Service(1)\n    it.start()\n"
+
+
+def test_a_finalizer_ends_it(user):
+    option = wiring(user, f"{FIXTURE}    request.addfinalizer(it.close)\n    return it")
+    assert "addfinalizer" not in option.definitions
+    assert fast(option) == "service_fixture(build_thing, start='start', cleanup='close')"
+
+
+def test_a_with_block_is_its_start_and_its_end(user):
+    more = (
+        "from service import Service\nclass Safe(Service):\n    def __enter__(self): return self\n"
+    )
+    more += "    def __exit__(self, *error): self.leave()\n    def leave(self): pass\n"
+    user.write("service.py", SERVICE)
+    user.write("safe.py", more)
+    fixture = "@pytest.fixture\ndef thing(port):\n    with Safe(port) as it:\n        yield it\n"
+    user.write("tests/test_detect.py", f"{HEAD}from safe import Safe\n{fixture}")
+    option = service_option(user.repository, "safe:Safe", "thing", {"thing": "test_detect"})
+    assert fast(option) == "service_fixture(Safe, start='__enter__', cleanup='leave')"
+
+
+def test_a_fixture_of_a_plugin_is_replaced_and_its_ways_are_left_to_the_user(user):
+    user.write("service.py", SERVICE)
+    modules = {"thing": "plugins.fixtures"}
+    option = service_option(user.repository, "service:Service", "thing", modules)
+    assert 'override_fixture("thing", fast_thing)' in option.definitions
+    [remark] = option.remarks
+    assert remark.startswith("the fixture thing comes from plugins.fixtures")
+
+
+def test_another_fixture_of_the_name_is_named(user):
+    other = "@pytest.fixture\ndef thing():\n    yield Service(2)\n"
+    user.write("tests/test_other.py", f"{HEAD}from service import Service\n{other}")
+    option = wiring(user, f"{FIXTURE}    yield it\n    it.close()")
+    [remark] = option.remarks
+    assert remark.startswith("tests/test_other.py:5: another fixture thing, which does something")
+    user.write("tests/test_other.py", f"{HEAD}{FIXTURE}    yield it\n    it.close()")
+    assert wiring(user, f"{FIXTURE}    yield it\n    it.close()").remarks == ()
+
+
+def test_a_broker_that_nobody_starts_here_is_replaced_too(user):
+    place = '@pytest.fixture\ndef broker():\n    return "localhost", 1883\n'
+    other = "@pytest.fixture\ndef broker_client():\n    return mqtt.Client()\n"
+    user.write("tests/conftest.py", f"{HEAD}{place}\n{other}")
+    found = {broker.name: broker.gives for broker in own_brokers(suite_of(user))}
+    assert found == {"broker": "(broker.host, broker.port)"}
+
+
+@pytest.mark.parametrize(
+    ("connect", "ports"),
+    [
+        ('"localhost"', None),
+        ("HOST, 1883", None),
+        ("HOST, PORT", 1884),
+        ("host=HOST, port=1884", 1884),
+    ],
+)
+def test_the_tests_own_clients_are_led_to_the_broker_of_the_service(user, connect, ports):
+    more = (
+        f'HOST, PORT = "x", 0\nPORT = 1884\ndef test_a():\n    mqtt.Client().connect({connect})\n'
+    )
+    option = wiring(user, f"{FIXTURE}    yield it\n    it.close()", more)
+    assert "def every_client(redirected_mqtt_clients):" in option.definitions
+    assert (f"return ({ports},)" in option.definitions) == bool(ports)
+
+
+def test_where_the_tests_have_no_clients_nothing_is_led_anywhere(user):
+    option = wiring(user, f"{FIXTURE}    yield it\n    it.close()")
+    assert "redirected" not in option.definitions

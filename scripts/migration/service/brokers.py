@@ -15,6 +15,8 @@ _BROKER = re.compile(r"broker|mosquitto", re.I)
 _PORT = re.compile(r"port\b|port_|_port", re.I)
 _HOST = re.compile(r"host|addr|server|\bip\b", re.I)
 _URL = re.compile(r"url|uri", re.I)
+_PLACE = re.compile(r"broker|mosquitto|mqtt_?(host|port|ur[il]|addr\w*|server|params)", re.I)
+_USUAL_PORT = 1883
 _FIRST_PORT, _LAST_PORT = 1024, 65535
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADDRESS = re.compile(r"^(?P<scheme>\w+://)?(localhost|127\.0\.0\.1):\d+$")
@@ -51,7 +53,8 @@ class OwnBroker:
 
 def own_brokers(suite: Suite) -> list[OwnBroker]:
     """Return the fixtures that start a broker, and those that say where it is."""
-    starting = [f for f in suite.fixtures() if suite.starts_broker(f) and not _is_ours(suite, f)]
+    own = [function for function in suite.fixtures() if not _is_ours(suite, function)]
+    starting = [f for f in own if suite.starts_broker(f) or _names_a_broker(f)]
     found = {f.fixture_name: _described(suite, f) for f in starting if _gives_no_service(suite, f)}
     related = {name for broker in found.values() for name in broker.function.params}
     for function in suite.fixtures():
@@ -66,6 +69,34 @@ def own_brokers(suite: Suite) -> list[OwnBroker]:
 
 def _is_ours(suite: Suite, function: Function) -> bool:
     return suite.is_overridden(function.fixture_name)
+
+
+def _names_a_broker(function: Function) -> bool:
+    """Return whether it says where a broker is that nobody starts here."""
+    return bool(_PLACE.search(function.fixture_name)) and _returns_place(function)
+
+
+def ports_of_clients(suite: Suite) -> list[int]:
+    """Return the ports that are written out where tests connect a client of their own."""
+    found = set()
+    for module in suite.modules:
+        for function in module.functions if module.knows_mqtt else ():
+            for call in function.calls:
+                if called_name(call) in ("connect", "connect_async") and (
+                    call.args or call.keywords
+                ):
+                    found.add(_port_of(function, call))
+    return sorted(port for port in found if port is not None)
+
+
+def _port_of(function: Function, call: ast.Call) -> int | None:
+    given = [k.value for k in call.keywords if k.arg == "port"] + call.args[1:2]
+    if not given:
+        return _USUAL_PORT
+    value: object = getattr(given[0], "value", None)
+    if isinstance(given[0], ast.Name):
+        value = _constant_of(function, given[0].id)
+    return value if isinstance(value, int) else None
 
 
 def _gives_no_service(suite: Suite, function: Function) -> bool:

@@ -54,9 +54,9 @@ def read(suite: Suite, function: Function) -> Recipe:
     steps = list(_steps(function.node.body, []))
     position = next((n for n, (s, _) in enumerate(steps) if _given(s) is not None), len(steps))
     given = _given(steps[position][0]) if position < len(steps) else None
-    _Reader(suite, recipe, given).read(steps[:position])
+    _Reader(suite, recipe, given).read(steps[: position + 1])
     after = (statement for statement, _ in steps[position + 1 :])
-    recipe.endings = list(_methods_called(after, recipe.service))
+    recipe.endings += _methods_called(after, recipe.service)
     return recipe
 
 
@@ -127,19 +127,21 @@ class _Reader:
         before = list(recipe.kept)
         recipe.kept = []
         for statement, _ in steps:
-            self._sort(statement)
+            if _given(statement) is None:
+                self._sort(statement)
         recipe.kept += before
         for context in dict.fromkeys(c for _, contexts in steps for c in contexts):
             self._sort_context(context)
-        if not steps and self._recipe.construction is None:
-            return
         recipe.kept = _without_unused(recipe.kept, recipe.service)
 
     def _sort(self, statement: ast.stmt) -> None:
         recipe = self._recipe
         if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
             return  # its docstring
-        if self._waits(statement):
+        ending = self._finalizer(statement)
+        if ending:
+            recipe.endings.append(ending)
+        elif self._waits(statement):
             recipe.waits.append(statement.lineno)
         elif self._starts_broker(statement):
             self._replace_broker(statement)
@@ -150,6 +152,15 @@ class _Reader:
             if isinstance(value, ast.Call) and recipe.service in targets:
                 recipe.construction = value
             recipe.kept.append(statement)
+
+    def _finalizer(self, statement: ast.stmt) -> str | None:
+        """Return the method of the service that a statement leaves for the end."""
+        call = statement.value if isinstance(statement, ast.Expr) else None
+        if not isinstance(call, ast.Call) or called_name(call) != "addfinalizer" or not call.args:
+            return None
+        target = call.args[0]
+        is_it = isinstance(target, ast.Attribute) and unparsed(target.value) == self._recipe.service
+        return target.attr if isinstance(target, ast.Attribute) and is_it else None
 
     def _waits(self, statement: ast.stmt) -> bool:
         calls = [node for node in ast.walk(statement) if isinstance(node, ast.Call)]

@@ -1,0 +1,78 @@
+"""Pieces of source: where a thing is, how it is written, and how it fits on a line."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..findings.parsing import Function, Module, unparsed
+from ..wiring import WIDTH
+
+
+def place_of(function: Function) -> str:
+    """Return the file and line of a function."""
+    return f"{function.module.path}:{getattr(function.node, 'lineno', 1)}"
+
+
+def body_of(function: Function) -> str:
+    """Return what a function does, written plainly."""
+    return "\n".join(map(unparsed, function.node.body))
+
+
+def source_of(module: Module, statement: ast.stmt) -> str:
+    """Return a statement as it is written, or plainly where it was made up here."""
+    written = ast.get_source_segment("\n".join(module.lines), statement) or ""
+    lines = written.split("\n")
+    text = "\n".join([lines[0], *(line[statement.col_offset :] for line in lines[1:])])
+    try:
+        is_same = ast.unparse(ast.parse(text)) == ast.unparse(statement)
+    except SyntaxError:
+        is_same = False
+    return text if is_same else ast.unparse(statement)
+
+
+def import_line(module: Module, name: str) -> str | None:
+    """Return the import by which a module has a name, where it is an absolute one."""
+    for node in module.tree.body:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if (alias.asname or alias.name.partition(".")[0]) == name:
+                    return f"import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    renamed = f" as {alias.asname}" if alias.asname else ""
+                    return f"from {node.module} import {alias.name}{renamed}"
+    return None
+
+
+def is_defined_in(module: Module, name: str) -> bool:
+    """Return whether a module defines a name, or assigns to it."""
+    for node in module.tree.body:
+        if getattr(node, "name", None) == name:
+            return True
+        stored = (n for n in ast.walk(node) if isinstance(n, ast.Name))
+        if any(n.id == name and isinstance(n.ctx, ast.Store) for n in stored):
+            return True
+    return False
+
+
+def pairs_of(pairs: Mapping[str, str]) -> Iterator[str]:
+    """Write the pairs of a dict."""
+    return (f'"{key}": "{value}"' for key, value in pairs.items())
+
+
+def written_dict(pairs: Mapping[str, str]) -> str:
+    """Write a dict on one line."""
+    return "{" + ", ".join(pairs_of(pairs)) + "}"
+
+
+def fitting(line: str, parts: Iterable[str]) -> Iterator[str]:
+    """Yield an argument that is a dict or a tuple, on several lines if it is too long for one."""
+    if len(line) + 4 <= WIDTH:
+        yield line
+        return
+    head, bracket = line.partition("=")[0], "{}" if "={" in line else "()"
+    yield f"{head}={bracket[0]}"
+    yield from (f"    {part}," for part in parts)
+    yield f"{bracket[1]},"
