@@ -150,8 +150,8 @@ class State:
 
     # --- Forward --------------------------------------------------------------------------------
 
-    def make(self, changes: Sequence[Change]) -> None:
-        """Make all changes, or none.
+    def make(self, changes: Sequence[Change], tests: Iterable[Path] = ()) -> None:
+        """Make all changes, or none; keep the user's own *tests* as they are before the first.
 
         Raises:
             CannotMigrateError: one cannot be made.
@@ -159,6 +159,7 @@ class State:
         index = self._index.read_bytes() if self._index.exists() else None
         made: list[Change] = []
         try:
+            self.take_snapshot(tests)
             self._remember(changes)
             for change in changes:
                 made.append(change)

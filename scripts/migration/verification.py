@@ -58,6 +58,7 @@ class Verification:
     after: dict[str, int]
     uncollected: dict[str, str]
     slowest: list[Slow]
+    is_faster: bool
     speed_up: dict[str, float | None]
     median_overhead: dict[str, float] | None
     remarks: list[str]
@@ -114,6 +115,7 @@ def verify(
         after=_counts(after),
         uncollected=after.told.errors,
         slowest=slowest(after),
+        is_faster=is_faster,
         speed_up=described["speed_up"],
         median_overhead=described["median_overhead"],
         remarks=[*no_broker, *remarks, *_nothing_to_expect(repository, is_faster=is_faster)],

@@ -260,7 +260,12 @@ def test_b({}):
     ("option", "fixture", "diagnosis", "way"),
     [
         (2, "fix_concurrent_futures", "without the import of fix_concurrent", "option 2 mends"),
-        (3, "prompt_mqtt_clients", "without redirected_mqtt_clients, and", "it lists the sleeps"),
+        (
+            3,
+            "prompt_mqtt_clients",
+            "without redirected_mqtt_clients, and",
+            "lists them; then verify",
+        ),
     ],
 )
 def test_verify_speaks_of_no_fixture_where_none_is_replaced(user, option, fixture, diagnosis, way):

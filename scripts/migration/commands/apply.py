@@ -50,10 +50,8 @@ def apply(repository: Repository, state: State, options: argparse.Namespace, out
         return LEFT_TO_DO if changes else DONE
     state.tests, state.renames = repository.tests, dict(repository.renames)
     if changes:
-        state.take_snapshot(
-            repository.tests / p for p in python_files(repository.root / repository.tests)
-        )
-        state.make(changes)
+        files = python_files(repository.root / repository.tests)
+        state.make(changes, tests=[repository.tests / path for path in files])
     proof = {**_proof(option, pytest, collected), "option": wanted.name}
     if proof != state.proof:
         state.proof = proof

@@ -173,7 +173,7 @@ class _Writer:
             if is_another and body_of(other) != body_of(slow):
                 self._text.remarks.append(
                     f"{place_of(other)}: another fixture {self._fixture}, which does something "
-                    f"else than that at {place_of(slow)}, and is replaced by the same. If its tests "
+                    f"else than that at {place_of(slow)}, and is replaced too. If its tests "
                     "need it, give it another name"
                 )
 
