@@ -43,6 +43,12 @@ def names_bound_in(tree: ast.Module) -> set[str]:
     return names
 
 
+def imports_in(tree: ast.Module) -> set[str]:
+    """Return the names that the module itself imports, at its top level."""
+    nodes = (node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
+    return {alias.asname or alias.name for node in nodes for alias in node.names}
+
+
 def overrides_in(tree: ast.Module) -> dict[str, str]:
     """Return the fixtures that a module overrides, and what by: `override_fixture(...)`."""
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

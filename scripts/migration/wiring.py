@@ -10,6 +10,7 @@ from pathlib import Path
 
 from .conftest_text import (
     conftest_of,
+    imports_in,
     names_bound_in,
     overrides_in,
     parsed,
@@ -225,7 +226,7 @@ def _wired_conftest(repository: Repository, option: Option, run: PytestRun) -> C
     imports = "".join(_imports(repository, option, run, tree))
     definitions = option.definitions if _misses_definitions(option, tree) else ""
     definitions += _class_fixture(repository, option, tree)
-    if definitions and "pytest" not in names_bound_in(tree) and "pytest." in definitions:
+    if definitions and "pytest" not in imports_in(tree) and "pytest." in definitions:
         imports = f"import pytest\n{imports}"
     if not imports and not definitions:
         return Change(path, old, old)
@@ -242,12 +243,12 @@ def _imports(
     missing = list(_missing_imports(repository, option, tree))
     needs_path = bool(missing) and _needs_search_path(repository, run)
     if needs_path:
-        bound = names_bound_in(tree)
+        bound = imports_in(tree)
         yield "" if "sys" in bound else "import sys\n"
         yield "" if "Path" in bound else "from pathlib import Path\n"
         yield f"\n{SEARCH_PATH}\n"
     excuse = "  # noqa: E402" if needs_path else ""
-    bound = names_bound_in(tree)
+    bound = imports_in(tree)
     lines = [f"{line}{excuse}\n" for line in option.more_imports if not _binds(line, bound)]
     for wanted in missing:
         hooks = [hook for hook in wanted.hooks if hook not in names_bound_in(tree)]
@@ -267,7 +268,7 @@ def _import_line(module: str, names: Sequence[str], comment: str) -> str:
 
 
 def _binds(line: str, bound: set[str]) -> bool:
-    return names_bound_in(ast.parse(line)) <= bound
+    return imports_in(ast.parse(line)) <= bound
 
 
 def _name_there(repository: Repository, module: str) -> str:

@@ -10,6 +10,7 @@ from migration.service.brokers import own_brokers
 from migration.service.classes import service_class
 from migration.service.recipe import read
 from migration.service.writing import service_option
+from migration.wiring import planned_changes
 
 HEAD = "import subprocess, threading, asyncio, time, pytest\nimport paho.mqtt.client as mqtt\n"
 
@@ -319,3 +320,17 @@ def test_the_tests_own_clients_are_led_to_the_broker_of_the_service(user, connec
 def test_where_the_tests_have_no_clients_nothing_is_led_anywhere(user):
     option = wiring(user, f"{FIXTURE}    yield it\n    it.close()")
     assert "redirected" not in option.definitions
+
+
+def test_a_class_that_the_slow_fixture_imports_itself_is_imported_at_the_top(user):
+    user.write("service.py", SERVICE)
+    fixture = "@pytest.fixture\ndef thing():\n    from service import Service\n"
+    fixture += "    it = Service(7)\n    yield it\n    it.close()\n"
+    user.write("tests/conftest.py", f"import pytest\n\n\n{fixture}")
+    option = service_option(user.repository, "service:Service", "thing", {"thing": "conftest"})
+    [change] = [
+        c
+        for c in planned_changes(user.repository, option, collected(), user.state)
+        if c.path.name == "conftest.py"
+    ]
+    assert "import pytest\nfrom service import Service\n" in change.new.decode()

@@ -44,5 +44,6 @@ def run_verification(
     if verification.is_good:
         output.say("Good: it is in effect, and no test has become worse.")
         return DONE
-    output.say(f"Not good: {verification.reasons[0]}")
+    reason, *_ = verification.reasons[0].splitlines()  # the rest is said above
+    output.say(f"Not good: {reason}")
     return LEFT_TO_DO
