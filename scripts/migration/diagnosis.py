@@ -25,6 +25,10 @@ class _Cause:
 
 CAUSES = (
     _Cause(
+        "misses what conftest.py was to import or define: see what was written there",
+        message=r"^(NameError|ImportError|ModuleNotFoundError)\b",
+    ),
+    _Cause(
         "has the old fixture: the override did not take; apply says why",
         message="has no attribute 'test_run_discovery_once'|has no attribute 'test_run_health",
     ),

@@ -334,3 +334,38 @@ def test_a_class_that_the_slow_fixture_imports_itself_is_imported_at_the_top(use
         if c.path.name == "conftest.py"
     ]
     assert "import pytest\nfrom service import Service\n" in change.new.decode()
+
+
+def test_relative_imports_are_written_as_they_are_seen_from_the_topmost_conftest(user):
+    user.write("service.py", SERVICE)
+    for package in ("tests", "tests/unit"):
+        user.write(f"{package}/__init__.py", "")
+    user.write("tests/address.py", "class Address: pass\nROOM = 1\n")
+    fixtures = """
+class Place: pass
+
+@pytest.fixture
+def broker():
+    with Broker():
+        subprocess.Popen(["mosquitto"])
+        yield Address(host="localhost", port=1)
+
+@pytest.fixture
+def broker_place(broker):
+    return Place(broker.host, broker.port)
+
+@pytest.fixture
+def thing(broker):
+    it = Service(broker.port, room=ROOM)
+    yield it
+    it.close()
+"""
+    head = f"{HEAD}from service import Service\nfrom ..address import ROOM, Address\n"
+    user.write("tests/unit/conftest.py", head + fixtures)
+    modules = {"thing": "tests.unit.conftest"}
+    option = service_option(user.repository, "service:Service", "thing", modules)
+    assert "from .address import Address" in option.more_imports
+    assert "from .address import ROOM" in option.more_imports
+    [remark] = option.remarks
+    assert remark.startswith("tests/unit/conftest.py:15: the fixture broker_place gives a Place, ")
+    assert "def build_thing(broker) -> Service:" in option.definitions

@@ -9,8 +9,9 @@ SERVICES = {
     "greenhouse": [("greenhouse:Greenhouse", "greenhouse")],
     "gateway": [("gateway.core:make_gateway", "gateway"), ("gateway.core:Meter", "meter")],
     "scales": [("scales:Scales", "scales")],
+    "server": [("app.server:Server", "server")],
 }
-TESTS = {"doorbell": 3, "greenhouse": 2, "gateway": 4, "scales": 3}
+TESTS = {"doorbell": 3, "greenhouse": 2, "gateway": 4, "scales": 3, "server": 2}
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Sequence
 
 from ..conftest_text import conftest_of, names_bound_in
@@ -74,9 +75,17 @@ class BrokerLines:
         options = [f'scope="{scope}"'] if scope != "function" else []
         options += ["autouse=True"] if _is_autouse(broker.function) else []
         for needed in sorted(broker.names):
-            line = import_line(broker.function.module, needed)
-            if line and broker.function.module.path != self._repository.conftest:
+            module = broker.function.module
+            if module.path == self._repository.conftest or needed in dir(builtins):
+                continue
+            line = import_line(module, needed, self._repository.tests)
+            if line:
                 self._text.imports.append(line)
+            else:
+                self._text.remarks.append(
+                    f"{broker.place}: the fixture {broker.name} gives a {needed}, which is defined "
+                    f"there: import it in {self._repository.conftest}"
+                )
         is_fixed = not broker.gives or broker.port is not None
         asked_for = [OURS] if broker.gives else []
         asked_for += ["redirected_mqtt_clients"] if is_fixed else []

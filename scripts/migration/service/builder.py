@@ -46,7 +46,7 @@ class Builder:
         if OURS in loaded:
             parameters.append(OURS)
         body = [
-            *self._local_imports(slow.module, loaded, kept),
+            *self._local_imports(slow.module, loaded - set(slow.params), kept),
             *(source_of(slow.module, s) for s in kept),
         ]
         body.append(
@@ -91,7 +91,7 @@ class Builder:
         }
         own = []
         for name in sorted(loaded - bound - set(dir(builtins)) - {self._service.name, OURS}):
-            line = import_line(module, name)
+            line = import_line(module, name, self._repository.tests)
             if line:
                 self._text.imports.append(line)
             elif is_defined_in(module, name):

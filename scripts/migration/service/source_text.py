@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 from ..findings.parsing import Function, Module, unparsed
 from ..wiring import WIDTH
@@ -31,19 +32,31 @@ def source_of(module: Module, statement: ast.stmt) -> str:
     return text if is_same else ast.unparse(statement)
 
 
-def import_line(module: Module, name: str) -> str | None:
-    """Return the import by which a module has a name, where it is an absolute one."""
+def import_line(module: Module, name: str, tests: Path) -> str | None:
+    """Return the import by which a module has a name, as it is written in the folder of tests."""
     for node in module.tree.body:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 if (alias.asname or alias.name.partition(".")[0]) == name:
                     return f"import {alias.name}" + (f" as {alias.asname}" if alias.asname else "")
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            for alias in node.names:
+        elif isinstance(node, ast.ImportFrom):
+            place = _place_seen_from(tests, module, node)
+            for alias in node.names if place else ():
                 if (alias.asname or alias.name) == name:
                     renamed = f" as {alias.asname}" if alias.asname else ""
-                    return f"from {node.module} import {alias.name}{renamed}"
+                    return f"from {place} import {alias.name}{renamed}"
     return None
+
+
+def _place_seen_from(tests: Path, module: Module, node: ast.ImportFrom) -> str | None:
+    """Return where an import is from; None where that cannot be said in the folder of tests."""
+    if not node.level:
+        return node.module
+    folder = module.path.parents[node.level - 1]
+    if tests != folder and tests not in folder.parents:
+        return None
+    parts = [*folder.relative_to(tests).parts, *filter(None, [node.module])]
+    return "." + ".".join(parts)
 
 
 def is_defined_in(module: Module, name: str) -> bool:
