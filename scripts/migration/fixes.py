@@ -15,7 +15,6 @@ from typing import Union
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
-from .conftest_text import with_block
 from .findings import NOWHERE, Plan, Rewrite, plans, read_source
 from .house_style import Style, fitted, style_of
 from .placing import with_import
