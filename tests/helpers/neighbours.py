@@ -257,7 +257,7 @@ NEIGHBOURS = (
         without="Service",
         outcomes={"passed": 3, "errors": 1},
         excuse=FAKE_FILES,
-        shows="mosquitto was not found",
+        shows="files are fakes here",
     ),
     Neighbour(
         "pyfakefs (in a test)",
@@ -266,7 +266,7 @@ NEIGHBOURS = (
         without="a_count",
         outcomes={"passed": 7, "failed": 1},
         excuse=FAKE_FILES,
-        shows="mosquitto was not found",
+        shows="files are fakes here",
     ),
     Neighbour(
         "pytest-socket (`--allow-hosts`)", "pytest-socket", options="--allow-hosts=127.0.0.1"

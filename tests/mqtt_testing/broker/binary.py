@@ -37,18 +37,10 @@ def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
     where Debian and Homebrew keep it.
 
     Raises:
-        BrokerError: there is none; the message has the install command for this system. Or green
-            threads do not let us wait for it.
+        BrokerError: there is none; the message has the install command for this system. Or
+            something in this process keeps us from starting it; says what.
     """
-    sleep = sys.modules["time"].sleep  # which a test may replace by anything
-    green = str(getattr(sleep, "__module__", "")).partition(".")[0]
-    if green == "eventlet":
-        raise BrokerError("eventlet.monkey_patch() is in force: it leaves no way to wait for MQTT")
-    if green == "gevent" and not time.sleep.__module__.startswith(green):
-        raise BrokerError(
-            "gevent.monkey.patch_all() was called after the import of mqtt_testing, which holds "
-            "what it replaces: call it in the first line of conftest.py"
-        )
+    _check_process()
     named = executable or variable("MQTT_TEST_MOSQUITTO")
     found = _on_path(named) if named else _on_path("mosquitto", *SBIN_FOLDERS)
     if found:
@@ -63,6 +55,28 @@ def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
         f"mosquitto was not found, neither on PATH nor in {', '.join(SBIN_FOLDERS)}. "
         f"Install it with `{_install_command()}`, or set MQTT_TEST_MOSQUITTO to its path."
     )
+
+
+def _check_process() -> None:
+    """Check that what is replaced in this process lets us start a broker, and wait for it.
+
+    Raises:
+        BrokerError: it does not; says what it is.
+    """
+    sleep = sys.modules["time"].sleep  # which a test may replace by anything
+    green = str(getattr(sleep, "__module__", "")).partition(".")[0]
+    if green == "eventlet":
+        raise BrokerError("eventlet.monkey_patch() is in force: it leaves no way to wait for MQTT")
+    if green == "gevent" and not time.sleep.__module__.startswith(green):
+        raise BrokerError(
+            "gevent.monkey.patch_all() was called after the import of mqtt_testing, which holds "
+            "what it replaces: call it in the first line of conftest.py"
+        )
+    if sys.executable and not os.path.exists(sys.executable):
+        raise BrokerError(
+            "files are fakes here, as pyfakefs has them: a broker cannot be started meanwhile. Use "
+            "the session's, or start it before"
+        )
 
 
 def _on_path(name: str | os.PathLike[str], *further: str) -> str:
