@@ -56,7 +56,10 @@ class LoggedProcess:
     @property
     def log_position(self) -> int:
         """Where the log ends at present, for ``log_since``; cheaper than reading it."""
-        size = os.stat(self.log_path).st_size if self.log_path else 0
+        try:
+            size = os.stat(self.log_path).st_size if self.log_path else 0
+        except FileNotFoundError:  # others have cleaned up the temporary folder
+            size = 0
         return len(self._earlier_log.encode()) + size
 
     def log_since(self, position: int) -> str:
