@@ -131,6 +131,11 @@ class TestLife:
         broker.stop()
         assert broker.log.index("as first") < broker.log.index("as second")
 
+    def test_a_log_that_others_have_removed_is_empty(self, broker):
+        broker.log_path.unlink()
+        assert broker.log_position == 0
+        assert broker.log == broker.log_since(0) == ""
+
     def test_the_log_can_be_read_from_a_position_on(self, broker):
         with connected(broker, client_id="früher"):
             pass
