@@ -22,7 +22,12 @@ class Way(NamedTuple):
     mark: str
 
     def run(
-        self, pytester: pytest.Pytester, tests: str, *arguments: str, conftest: str = ""
+        self,
+        pytester: pytest.Pytester,
+        tests: str,
+        *arguments: str,
+        conftest: str = "",
+        timeout: float = 60,
     ) -> pytest.RunResult:
         """Run async *tests* in a repository that has the fixtures of clients."""
         modules = (*MODULES, "optimized_service_fixture")
@@ -31,7 +36,7 @@ class Way(NamedTuple):
         head = f"import asyncio, pytest\npytestmark = {self.mark}\n"
         (repository.tests / "test_it.py").write_text(head + dedent(tests))
         repository.write("pytest.ini", SETTINGS + dedent(self.settings))
-        return repository.run("-p", self.plugin, *arguments)
+        return repository.run("-p", self.plugin, *arguments, timeout=timeout)
 
 
 SETTINGS = """

@@ -99,11 +99,12 @@ def service_fixture(
 
         build, values = set_up(request, given)
         under_test = ServiceInLoop(build, handling, leaks_on_purpose(request.node))
-        request.node.stash.setdefault(services_of_test, []).append(under_test)
+        services = request.node.stash.setdefault(services_of_test, [])
+        services.append(under_test)
         try:
             yield under_test, values
         finally:
-            under_test.service = None  # pytest keeps the test, which need not keep the service
+            services.remove(under_test)  # pytest keeps the test, which need not keep the service
             for leak in under_test.leaks:
                 title = "left behind by services (could not be ended)"
                 add_to_summary(title, f"{request.node.nodeid}: {leak}")
