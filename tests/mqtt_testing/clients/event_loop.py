@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import paho.mqtt.client as mqtt
 
 from ..broker.errors import BrokerError
-from ..originals import select, threading, time
+from ..originals import select, start_unwatched, threading, time
 from . import limits
 from . import paho_internals as paho
 from .lingering import lingering_tasks
-from .spare_thread import SpareThread
 
 if TYPE_CHECKING:
     import asyncio
@@ -56,8 +55,8 @@ async def told(telling: Telling, timeout: float | None = None) -> bool:
     return future.done()
 
 
-async def settled(spare: SpareThread, act: Callable[[], object]) -> None:
-    """Await that *spare* has called *act*, and let the loop handle what has come by then."""
+async def settled(act: Callable[[], object]) -> None:
+    """Await that a thread has called *act*, and let the loop handle what has come by then."""
     import asyncio
 
     @contextlib.contextmanager
@@ -67,7 +66,7 @@ async def settled(spare: SpareThread, act: Callable[[], object]) -> None:
                 act()
             tell()
 
-        spare.call(act_and_tell)
+        start_unwatched(threading.Thread(target=act_and_tell, daemon=True))
         yield
 
     await told(calling, limits.TIMEOUT)

@@ -104,7 +104,7 @@ class MQTTMonitor:
                 position, seconds = search.send(await told(telling, seconds))
         except StopIteration as end:
             found: list[MQTTMessage] = end.value
-        await settled(self._pool.spare_thread, lambda: self._pool.watch().barrier())
+        await settled(lambda: self._pool.watch().barrier())
         return found
 
     def _search(

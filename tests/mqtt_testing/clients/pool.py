@@ -21,7 +21,6 @@ from .listeners import SENDS_AT_ONCE, ClientListener
 from .messages import History, Publications
 from .network_loop import network_loop_of
 from .observer import Observer
-from .spare_thread import SpareThread
 
 DEFAULT_PORTS = (1883, 8883)
 
@@ -88,9 +87,7 @@ class SharedMQTTPool(ClientListener):
         self._observer: Observer | None = None
         self._connecting = threading.Lock()  # not the other, which callbacks of clients wait for
         self.broker_died: Callable[[], bool] = lambda: False
-        self.spare_thread = SpareThread()
         self._life = contextlib.ExitStack()
-        self._life.callback(self.spare_thread.close)
         self._life.enter_context(self.active())
         self._life.callback(self._close_observer)
         self._life.callback(lambda: self.release_all(self.clients_on_loan()))

@@ -1,45 +1,42 @@
-"""Acts on what takes too long, from another thread."""
+"""Acts on what takes too long, from a thread of its own."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 
-from ..clients.spare_thread import SpareThread
-from ..originals import threading
+from ..originals import start_unwatched, threading
 
-STEP_TIMEOUT = 5.0
-"""Seconds that a step gets which is being taken as all is over."""
+JOIN_TIMEOUT = 5.0
 
 
 class Alarm:
-    """Calls functions while something takes too long, once.
+    """Calls functions while something takes too long.
 
-    Make it before a test can put a mock in the place of what an event is made of.
+    Make it before a test can put a mock in the place of what a thread is made of.
 
-    Usage: ``with Alarm(spare).set((0.2, start_threads), (2.0, interrupt_all)): clean_up()``.
+    Usage: ``with Alarm().set((0.2, start_threads), (2.0, interrupt_all)): clean_up()``.
     """
 
-    def __init__(self, spare: SpareThread) -> None:
-        self._spare = spare
+    def __init__(self) -> None:
+        self._steps: tuple[tuple[float, Callable[[], object]], ...] = ()
         self._over = threading.Event()
-        self._acting = threading.Lock()
+        self._thread = threading.Thread(target=self._take_steps, daemon=True)
 
     @contextlib.contextmanager
     def set(self, *steps: tuple[float, Callable[[], object]]) -> Iterator[None]:
         """Take *steps* until the ``with`` block ends: seconds to wait, and what is called then."""
-        self._spare.call(lambda: self._take(steps))
+        self._steps = steps
+        start_unwatched(self._thread)
         try:
             yield
         finally:
             self._over.set()
-            if self._acting.acquire(timeout=STEP_TIMEOUT):
-                self._acting.release()
+            self._thread.join(JOIN_TIMEOUT)
+            self._steps = ()  # which know the service
 
-    def _take(self, steps: tuple[tuple[float, Callable[[], object]], ...]) -> None:
-        for seconds, act in steps:
+    def _take_steps(self) -> None:
+        for seconds, act in self._steps:
             if self._over.wait(seconds):
                 return
-            with self._acting:
-                if not self._over.is_set():
-                    act()
+            act()

@@ -43,7 +43,7 @@ class BackgroundTasks:
         self._held: list[_HeldThread] = []
         self._running: list[threading.Thread] = []
         self._has_threads = False
-        self._alarm = Alarm(pool.spare_thread)
+        self._alarm = Alarm()
 
     @contextlib.contextmanager
     def held_by(self, watch: ThreadWatch) -> Iterator[None]:

@@ -78,7 +78,7 @@ class ServiceInLoop(ServiceUnderTest):
         """
         deadline, before, rounds = time.monotonic() + limits.TIMEOUT, _state_of(lending), 0
         while time.monotonic() < deadline:
-            await settled(pool.spare_thread, lambda: pool.await_connections(lending))
+            await settled(lambda: pool.await_connections(lending))
             raise_error_of(self._task)
             if self._task is not None and self._task.done():
                 raise ServiceFixtureError(f"{self._handling.run}() has returned: name it start")

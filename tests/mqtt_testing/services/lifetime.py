@@ -36,6 +36,7 @@ class ServiceUnderTest:
         self._handling = handling
         self._leaks_on_purpose = leaks_on_purpose
         self._cleaned_up = False
+        self._alarm = Alarm()
         self.service: Any = None
         self.tasks_run: set[str] = set()
         self.leaks: list[str] = []
@@ -78,14 +79,17 @@ class ServiceUnderTest:
     ) -> Iterator[tuple[Leftovers, Lending, BackgroundTasks]]:
         """Watch what a service starts, and end it with the ``with`` block."""
         leftovers = Leftovers(pool, ends=not self._leaks_on_purpose)
-        self._alarm = Alarm(pool.spare_thread)
         with contextlib.ExitStack() as life:
             life.enter_context(_environment(pool.endpoint))
             patch = life.enter_context(pytest.MonkeyPatch.context())
             hold_coroutines(patch, self._build, self._handling.hold, self._gate)
             life.enter_context(leftovers)
             lending = life.enter_context(pool.lending())
-            yield leftovers, lending, BackgroundTasks(self._build, pool, lending)
+            yield (
+                leftovers,
+                lending,
+                BackgroundTasks(self._build, pool, lending),
+            )
         self.leaks += leftovers.named
 
     def _note_connections(self, lending: Lending) -> None:
