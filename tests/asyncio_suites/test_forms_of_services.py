@@ -1,212 +1,199 @@
 """The forms in which asyncio services come: used, left running, followed by a synchronous test."""
 
+import importlib.util
+import re
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
 import pytest
 from helpers.asyncio_ways import WAYS
 
-pytestmark = pytest.mark.usefixtures("few_plugins")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_plugins")]
 
-HEAD = """
-import asyncio, os, threading
+FOLDER = Path(__file__).with_name("forms")
 
-HOST = lambda: os.environ["MQTT_HOST"]
-PORT = lambda: int(os.environ["MQTT_PORT"])
-"""
 
-AIOMQTT = """
-import aiomqtt
-class Service:
-    async def run(self):
-        async with aiomqtt.Client(HOST(), PORT()) as client:
-            await client.subscribe("cmd")
-            async for message in client.messages:
-                await client.publish("state", message.payload, qos=1)
-"""
+class Form(NamedTuple):
+    """How a service is used: what makes a fixture of it, and what begins it by hand."""
 
-AIOMQTT_TASKS = """
-import aiomqtt
-class Service:
-    async def start(self):
-        self.client = aiomqtt.Client(HOST(), PORT())
-        await self.client.__aenter__()
-        await self.client.subscribe("cmd", qos=1)
-        self.tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._tick())]
+    fixture: str
+    begin: str
+    cleanup: str = ""
+    serve: str = "pass"
 
-    async def _listen(self):
-        async for message in self.client.messages:
-            await self.client.publish("state", message.payload)
 
-    async def _tick(self):
-        while True:
-            await asyncio.sleep(0.01)
-            await self.client.publish("tick")
-
-    async def stop(self):
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        await self.client.__aexit__(None, None, None)
-"""
-
-PAHO = """
-import paho.mqtt.client as mqtt
-class Service:
-    def __init__(self):
-        self.loop = asyncio.get_running_loop()
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        self.client.on_socket_open = self._open
-        self.client.on_socket_close = lambda c, u, s: self.loop.remove_reader(s)
-        self.client.on_socket_register_write = self._register
-        self.client.on_socket_unregister_write = lambda c, u, s: self.loop.remove_writer(s)
-        self.client.on_connect = lambda c, *a: c.subscribe("cmd")
-        self.client.on_message = lambda c, u, m: c.publish("state", m.payload, qos=1)
-
-    def _open(self, client, userdata, sock):
-        self.loop.add_reader(sock, client.loop_read)
-        self.misc = self.loop.create_task(self._misc())
-
-    def _register(self, client, userdata, sock):
-        self.loop.add_writer(sock, client.loop_write)
-
-    async def _misc(self):
-        while self.client.loop_misc() == mqtt.MQTT_ERR_SUCCESS:
-            await asyncio.sleep(1)
-
-    async def start(self):
-        self.client.connect(HOST(), PORT())
-
-    async def stop(self):
-        self.client.disconnect()
-        self.misc.cancel()
-"""
-
-PAHO_THREAD = """
-import paho.mqtt.client as mqtt
-class Service:
-    def __init__(self):
-        self.loop, self.queue = asyncio.get_running_loop(), asyncio.Queue()
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
-        self.client.on_connect = lambda c, *a: c.subscribe("cmd")
-        self.client.on_message = self._received
-
-    def _received(self, client, userdata, message):
-        self.loop.call_soon_threadsafe(self.queue.put_nowait, message.payload)
-
-    async def run(self):
-        self.client.connect(HOST(), PORT())
-        self.client.loop_start()
-        while True:
-            self.client.publish("state", await self.queue.get())
-
-    async def stop(self):
-        self.client.disconnect()
-        await asyncio.to_thread(self.client.loop_stop)
-"""
-
-GMQTT = """
-import gmqtt
-class Service:
-    async def start(self):
-        self.client = gmqtt.Client("service")
-        self.client.on_message = self._received
-        ready = asyncio.Event()
-        self.client.on_subscribe = lambda *a: ready.set()
-        await self.client.connect(HOST(), PORT())
-        self.client.subscribe("cmd")
-        await ready.wait()
-
-    def _received(self, client, topic, payload, qos, properties):
-        client.publish("state", payload)
-        return 0
-
-    async def stop(self):
-        await self.client.disconnect()
-"""
-
-AMQTT = """
-from amqtt.client import MQTTClient
-class Service:
-    async def run(self):
-        client = MQTTClient(config={"auto_reconnect": False})
-        await client.connect(f"mqtt://{HOST()}:{PORT()}/")
-        try:
-            await client.subscribe([("cmd", 1)])
-            while True:
-                message = await client.deliver_message()
-                await client.publish("state", bytes(message.data))
-        finally:
-            await client.disconnect()
-
-    async def stop(self):
-        pass
-"""
+TASK = Form("Service, run='run'", "asyncio.create_task(Service().run())")
+STARTED = Form("Service, start='start'", "await Service().start()")
 
 FORMS = {
-    "aiomqtt, one coroutine": (AIOMQTT, "run='run'"),
-    "aiomqtt, tasks": (AIOMQTT_TASKS, "start='start', cleanup='stop'"),
-    "aiomqtt, tasks, no cleanup": (AIOMQTT_TASKS, "start='start', cleanup=()"),
-    "aiomqtt, held": (AIOMQTT_TASKS, "start='start', cleanup='stop', hold='_tick'"),
-    "paho, in the loop": (PAHO, "start='start', cleanup='stop'"),
-    "paho, in the loop, no cleanup": (PAHO, "start='start', cleanup=()"),
-    "paho, in a thread": (PAHO_THREAD, "run='run', cleanup='stop'"),
-    "gmqtt": (GMQTT, "start='start', cleanup='stop'"),
-    "amqtt": (AMQTT, "run='run', cleanup='stop'"),
+    "one_coroutine": TASK,
+    "reconnecting": TASK,
+    "exit_stack": STARTED._replace(fixture="Service, start='start', hold='_tick'"),
+    "task_group": TASK,
+    "workers": STARTED,
+    "stop_event": TASK,
+    "context_manager": Form(
+        "Service, start='__aenter__'", "await Service().__aenter__()", ", cleanup='__aexit__'"
+    ),
+    "builder": Form("build", "await build()"),
+    "paho_in_the_loop": STARTED,
+    "paho_thread": TASK,
+    "paho_executor": TASK,
+    "loop_in_a_thread": Form(  # its thread is held
+        "Service, start='start'",
+        "Service().start()",
+        serve="service.test_enable_background_tasks(); assert service.subscribed.wait(5)",
+    ),
+    "with_amqtt": STARTED,
+    "with_gmqtt": STARTED,  # gmqtt 0.8 brings a package `tests` of its own, and is not locked
 }
 
-TESTS = """
-@pytest.mark.parametrize("number", range(5))
-async def test_used(fast, mqtt_client, mqtt_monitor, number):
-    mqtt_client.publish("cmd", b"%d" % number, qos=1)
-    [message] = await mqtt_monitor.wait_for("state")
-    assert message.payload == b"%d" % number
-    mqtt_monitor.assert_none("alarm")
+LIBRARIES = {"with_amqtt": "amqtt", "with_gmqtt": "gmqtt"}
 
-@pytest.mark.parametrize("number", range(3))
-async def test_left_running(mqtt_client, mqtt_monitor, prompt_mqtt_clients, monkeypatch, number,
-                            session_mqtt_broker):
+INSTALLED = {
+    name: form
+    for name, form in FORMS.items()
+    if importlib.util.find_spec(LIBRARIES.get(name, "aiomqtt"))
+}
+
+CONFTEST = """
+import asyncio, threading
+
+left = []
+
+@pytest.fixture
+def use(mqtt_client, mqtt_monitor):
+    threads = set(threading.enumerate())
+    async def use(service):
+        mqtt_client.publish("cmd", b"used", qos=1)
+        [message] = await mqtt_monitor.wait_for("state")
+        assert message.payload == b"used"
+        mqtt_monitor.assert_none("alarm")
+        left.append((service, asyncio.all_tasks(), set(threading.enumerate()) - threads))
+    return use
+
+@pytest.fixture
+def leave_running(prompt_mqtt_clients, session_mqtt_broker, monkeypatch, mqtt_client, mqtt_monitor):
     monkeypatch.setenv("MQTT_HOST", session_mqtt_broker.host)
     monkeypatch.setenv("MQTT_PORT", str(session_mqtt_broker.port))
-    service = Service()
-    running = asyncio.create_task(service.run() if hasattr(service, "run") else service.start())
-    for _ in range(100):
-        mqtt_client.publish("cmd", b"left", qos=1)
-        try:
-            await mqtt_monitor.wait_for("state", timeout=0.05)
-        except AssertionError:
-            continue
-        break
-    else:
-        pytest.fail("never")
+    async def leave(begin):
+        mqtt_client.publish("cmd", b"left", qos=1, retain=True)  # it comes as it subscribes
+        service = await begin()
+        [message] = await mqtt_monitor.wait_for("state")
+        assert message.payload == b"left"
+        mqtt_client.publish("cmd", b"", retain=True)  # or the tear-down would send it this
+        await mqtt_monitor.wait_for("state", where=lambda m: not m.payload)
+        # A thread that the test itself has started is left to it.
+        left.append((service, asyncio.all_tasks(), set()))
+    return leave
 
-def test_synchronous(mqtt_client, mqtt_monitor):
+@pytest.fixture
+def nothing_runs(mqtt_client, mqtt_monitor):
     mqtt_client.publish("cmd", "nobody", qos=1)
     mqtt_monitor.assert_none("state")
+    ran, left[:] = left[:], []
+    assert len(ran) == 6
+    for _service, tasks, threads in ran:
+        assert [task for task in tasks if not task.done()] == []
+        # An idle thread of the loop's executor ends with the loop.
+        assert [t for t in threads if t.is_alive() and not t.name.startswith("asyncio_")] == []
 """
 
-
-@pytest.mark.slow
-@pytest.mark.parametrize("way", ["anyio", "auto-session"])
-@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_form(pytester, form, way):
-    service, options = form
-    for library in ("aiomqtt", "gmqtt", "amqtt"):  # gmqtt 0.8 brings a package `tests` of its own
-        if f"import {library}" in service or f"from {library}" in service:
-            pytest.importorskip(library)
-    pytester.path.joinpath("serving.py").write_text(HEAD + service)
-    result = WAYS[way].run(
-        pytester,
-        "import asyncio\nfrom serving import Service\n" + TESTS,
-        "-p",
-        "no:randomly",
-        "-W",
-        "ignore::DeprecationWarning",
-        "-W",
-        "ignore::ResourceWarning",  # of transports that clients of other libraries leave
-        "-W",
-        "ignore::pytest.PytestUnraisableExceptionWarning",
-        conftest=f"""
+SERVICE = """
+import asyncio
+import unittest
+import pytest
+from {name} import *
 from optimized_service_fixture import service_fixture
-from serving import Service
-fast = service_fixture(Service, {options})
-""",
-    )
-    result.assert_outcomes(passed=9)
+
+fast = service_fixture({form.fixture}{form.cleanup})
+unstopped = service_fixture({form.fixture}, cleanup=())
+
+def serve(service):
+    {form.serve}
+
+async def begin():
+    return {form.begin}
+"""
+
+FUNCTIONS = """
+pytestmark = {mark}
+
+@pytest.mark.parametrize("number", range(3))
+async def test_used(use, fast, number):
+    serve(fast)
+    await use(fast)
+
+async def test_never_stopped(use, unstopped):
+    serve(unstopped)
+    await use(unstopped)
+
+@pytest.mark.parametrize("number", range(2))
+async def test_left_running(leave_running, number):
+    await leave_running(begin)
+"""
+
+TEST_CASE = """
+class Used:
+    async def asyncSetUp(self):
+        self.service = self.fast
+        if not isinstance(self.fast, Service):  # a synchronous one is started already
+            self.service = await self.fast.__aenter__()
+            self.addAsyncCleanup(self.fast.__aexit__, None, None, None)
+        serve(self.service)
+
+    async def test_used(self):
+        await self.use(self.service)
+
+class TestUsed(Used, unittest.IsolatedAsyncioTestCase):
+    @pytest.fixture(autouse=True)
+    def fixtures(self, use, fast):
+        self.use, self.fast = use, fast
+
+    test_again = test_yet_again = Used.test_used
+
+class TestNeverStopped(Used, unittest.IsolatedAsyncioTestCase):
+    @pytest.fixture(autouse=True)
+    def fixtures(self, use, unstopped):
+        self.use, self.fast = use, unstopped
+
+class TestLeft(unittest.IsolatedAsyncioTestCase):
+    @pytest.fixture(autouse=True)
+    def fixtures(self, leave_running):
+        self.leave_running = leave_running
+
+    async def test_left_running(self):
+        await self.leave_running(begin)
+
+    test_again = test_left_running
+"""
+
+FOLLOWED = """
+def test_synchronous(nothing_runs):
+    pass
+"""
+
+TESTS = {
+    "unittest": ("anyio", TEST_CASE),
+    **{name: (name, FUNCTIONS.format(mark=way.mark)) for name, way in WAYS.items()},
+}
+
+# What clients of other libraries leave, and they of their own transports.
+FOREIGN = ("DeprecationWarning", "ResourceWarning", "pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.mark.parametrize(("name", "tests"), TESTS.values(), ids=TESTS)
+def test_forms(pytester, name, tests):
+    """Each in a module of its own, all in one run."""
+    repository = WAYS[name].prepare(pytester, CONFTEST)
+    shutil.copytree(FOLDER, pytester.path, dirs_exist_ok=True)
+    for form in INSTALLED:
+        service = SERVICE.format(name=form, form=INSTALLED[form])
+        repository.tests.joinpath(f"test_{form}.py").write_text(service + tests + FOLLOWED)
+    ignored = [f"-Wignore::{warning}" for warning in FOREIGN]
+    result = repository.run("-p", WAYS[name].plugin, *ignored)
+    result.assert_outcomes(passed=7 * len(INSTALLED))
+    # Each that was left is named, once a test.
+    named = re.findall(r"test_(\w+)\.py::\S*(?:left|Left)", result.stdout.str())
+    assert set(named) == set(INSTALLED)

@@ -30,13 +30,17 @@ class Way(NamedTuple):
         timeout: float = 60,
     ) -> pytest.RunResult:
         """Run async *tests* in a repository that has the fixtures of clients."""
-        modules = (*MODULES, "optimized_service_fixture")
-        repository = Repository(pytester, modules)
-        repository.write("tests/conftest.py", CONFTEST + conftest)
+        repository = self.prepare(pytester, conftest)
         head = f"import asyncio, pytest\npytestmark = {self.mark}\n"
         (repository.tests / "test_it.py").write_text(head + dedent(tests))
-        repository.write("pytest.ini", SETTINGS + dedent(self.settings))
         return repository.run("-p", self.plugin, *arguments, timeout=timeout)
+
+    def prepare(self, pytester: pytest.Pytester, conftest: str) -> Repository:
+        """Make that repository, which has no tests yet."""
+        repository = Repository(pytester, (*MODULES, "optimized_service_fixture"))
+        repository.write("tests/conftest.py", CONFTEST + conftest)
+        repository.write("pytest.ini", SETTINGS + dedent(self.settings))
+        return repository
 
 
 SETTINGS = """
