@@ -10,6 +10,9 @@ and `.ci/run` beside the most common ones.
 `make matrix ARGS="--session leaks"` runs the suite of tests/leaks, which leaks everything, on the
 oldest Python, the newest and one in between.
 
+`make matrix ARGS="--session asyncio"` runs the suites of tests/asyncio_suites on every Python that
+the modules are for, with the newest pytest-asyncio, anyio and clients that there are for it.
+
 "newest" is what requirements-dev.txt pins. Where pip reaches its index and uv does not:
 `make matrix ARGS="--force-venv-backend virtualenv"`.
 """
@@ -50,6 +53,8 @@ PYTESTS = {
     "newest": locked("pytest", "pytest-asyncio", "pytest-randomly"),
 }
 ANY_PYTEST = locked("pytest-timeout", "pytest-xdist")
+
+ASYNCIO = ("anyio", "aiomqtt", "amqtt")
 
 PAHOS = {
     "1.6": ["paho-mqtt==1.6.1"],
@@ -274,6 +279,21 @@ def leaks(session: nox.Session) -> None:
     requirements = locked("pytest", "paho-mqtt", "pytest-xdist")
     session.install(*requirements, env={"UV_COMPILE_BYTECODE": "1"}, log=False)
     run_tests(session, "tests/leaks", LEAKS={"python": str(Path(session.bin, "python"))})
+
+
+@nox.session(name="asyncio")
+@nox.parametrize("python", [nox.param(HERE.get(p, False), id=f"Python {p}") for p in PYTHONS])
+def asyncio_suites(session: nox.Session) -> None:
+    """Run asyncio services and suites, in the Python that is asked about, under all plugins."""
+    if not session.python:
+        session.skip(ABSENT)
+    requirements = locked("pytest", "pytest-xdist", "pytest-asyncio", "paho-mqtt", *ASYNCIO)
+    session.install(*requirements, "gmqtt", env={"UV_COMPILE_BYTECODE": "1"}, log=False)
+    arguments = session.posargs or ["-n", "2", "--dist", "worksteal"]
+    session.run(
+        *("python", "-m", "pytest", "--tb=short", "-p", "no:cacheprovider"),
+        *(*arguments, "tests/asyncio_suites"),
+    )
 
 
 def check(session: nox.Session, cells: Sequence[Cell]) -> None:
