@@ -30,9 +30,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING or not __package__:
     from mqtt_testing.broker import plugin as _kit  # copy the folder, too
+    from mqtt_testing.broker import pytest_mqtt as _pytest_mqtt
     from mqtt_testing.registration import register as _register
 else:
     from .mqtt_testing.broker import plugin as _kit  # copy the folder, too
+    from .mqtt_testing.broker import pytest_mqtt as _pytest_mqtt
     from .mqtt_testing.registration import register as _register
 
 TestMQTTBroker = _kit.TestMQTTBroker
@@ -41,6 +43,7 @@ session_mqtt_broker = _kit.session_mqtt_broker
 live_mqtt_broker = _kit.live_mqtt_broker
 test_mqtt_broker = _kit.test_mqtt_broker
 isolated_mqtt_broker = _kit.isolated_mqtt_broker
+mosquitto = _pytest_mqtt.mosquitto
 MQTTTestBroker = TestMQTTBroker
 
 _register("broker")

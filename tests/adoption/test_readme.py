@@ -248,6 +248,7 @@ def test_the_examples_of_the_reference(repository, examples):
 def fixtures_of(repository):
     """Return the fixtures that pytest lists for a repository that imports all modules."""
     imports = "".join(f"import {module}\n" for module in ALL_MODULES)
+    imports += "from mqtt_test_broker import mosquitto\n"  # which works by its name alone
     write_plainly(repository, "tests/conftest.py", f"{imports}{example(IMPORTS)}")
     lines = repository.run("--fixtures", "tests").outlines
     matches = [re.match(r"(\w+)(?: \[\w+ scope\])? -- tests/(.+?):", line) for line in lines]

@@ -4,6 +4,7 @@ import socket
 
 import pytest
 from helpers.drop_in import Repository
+from mqtt_test_broker import TestMQTTBroker
 
 
 @pytest.mark.usefixtures("few_plugins")
@@ -146,3 +147,96 @@ class TestFixtures:
         result = repository.run()
         assert result.ret != 0
         result.stderr.fnmatch_lines(["*is imported under two names*"])
+
+
+@pytest.mark.usefixtures("few_plugins")
+class TestMosquitto:
+    """The fixture of that name, for users of pytest-mqtt; of which here are a few lines."""
+
+    SETTINGS = """
+        import types
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def mqtt_settings():
+            return types.SimpleNamespace(host="h", port=1, username="guest", password="guest")
+
+        @pytest.fixture(scope="session")
+        def mosquitto():
+            return "of the plugin"
+
+        @pytest.fixture
+        def capmqtt(mqtt_settings):
+            return vars(mqtt_settings)
+    """
+
+    @pytest.fixture
+    def repository(self, pytester):
+        repository = Repository(pytester, ["mqtt_test_broker"])
+        pytester.mkpydir("pytest_mqtt")
+        repository.write("pytest_mqtt/mosquitto.py", self.SETTINGS)
+        return repository.write("tests/conftest.py", "from mqtt_test_broker import mosquitto")
+
+    def test_it_is_the_address_of_the_session_s_broker(self, repository):
+        repository.write(
+            "tests/test_it.py",
+            """
+            import pytest
+
+            @pytest.fixture
+            def mqtt_settings():
+                raise AssertionError("it is not pytest-mqtt's")
+
+            @pytest.fixture(scope="module")
+            def address(mosquitto):
+                return mosquitto
+
+            def test_one(address, session_mqtt_broker):
+                assert address == (session_mqtt_broker.host, session_mqtt_broker.port)
+                session_mqtt_broker.kill()
+
+            def test_two(address, session_mqtt_broker):
+                assert address == (session_mqtt_broker.host, session_mqtt_broker.port)
+                assert session_mqtt_broker.answers()
+            """,
+        )
+        repository.run("-W", "error").assert_outcomes(passed=2)
+
+    @pytest.mark.parametrize("order", ["mosquitto, capmqtt", "capmqtt, mosquitto"])
+    def test_capmqtt_connects_to_it(self, repository, order):
+        repository.write(
+            "tests/test_it.py",
+            f"""
+            def test_it({order}):
+                host, port = mosquitto
+                guest = dict(username="guest", password="guest")
+                assert capmqtt == dict(host=host, port=port, **guest)
+            """,
+        )
+        repository.run("-p", "pytest_mqtt.mosquitto").assert_outcomes(passed=1)
+
+    def test_capmqtt_logs_in_as_an_external_broker_wants_it(self, repository, monkeypatch):
+        repository.write(
+            "tests/test_it.py",
+            """
+            def test_it(mosquitto, capmqtt):
+                host, port = mosquitto
+                assert capmqtt == dict(host=host, port=port, username="me", password="s3cret")
+            """,
+        )
+        with TestMQTTBroker(username="me", password="s3cret") as broker:
+            url = f"mqtt://me:s3cret@127.0.0.1:{broker.port}"
+            monkeypatch.setenv("MQTT_TEST_BROKER_URL", url)
+            repository.run("-p", "pytest_mqtt.mosquitto").assert_outcomes(passed=1)
+
+    def test_a_plugin_keeps_its_own_where_ours_is_not_imported(self, repository):
+        repository.write("tests/conftest.py", "from mqtt_test_broker import test_mqtt_broker")
+        repository.write(
+            "tests/test_it.py",
+            """
+            def test_it(mosquitto, test_mqtt_broker, capmqtt):
+                assert mosquitto == "of the plugin"
+                assert capmqtt["port"] == 1
+            """,
+        )
+        repository.run("-p", "pytest_mqtt.mosquitto").assert_outcomes(passed=1)

@@ -147,6 +147,39 @@ def test_last(mqtt_client):
     pass
 """
 
+# Whatever asks for Docker fails.
+NO_DOCKER = "import docker; docker.from_env = docker.DockerClient = None"
+
+CAPTURES = """
+import pytest
+from pytest_mqtt.model import MqttMessage
+from shared_mqtt_pool import settle_mqtt_clients
+
+def test_the_broker_is_ours(mosquitto, session_mqtt_broker):
+    assert mosquitto == (session_mqtt_broker.host, session_mqtt_broker.port)
+
+@pytest.mark.parametrize("retain", [True, False])  # the second finds nothing retained
+@pytest.mark.capmqtt_decode_utf8
+def test_captures(prompt_mqtt_clients, clean_mqtt_broker, mosquitto, capmqtt, retain):
+    capmqtt.publish(topic="foo", payload="bar", retain=retain)
+    settle_mqtt_clients()
+    assert capmqtt.messages == [MqttMessage(topic="foo", payload="bar", userdata=None)]
+    assert capmqtt.records == [("foo", "bar", None)]
+
+def test_meets_our_clients(mosquitto, capmqtt, mqtt_client, mqtt_monitor):
+    capmqtt.publish("status", "on")
+    mqtt_monitor.wait_for("status")
+    mqtt_client.publish("status", "off")
+    settle_mqtt_clients()
+    assert [payload for _, payload, _ in capmqtt.records] == [b"on", b"off"]
+
+def test_kills_the_broker(mosquitto, test_mqtt_broker):
+    test_mqtt_broker.kill()
+
+def test_captures_again(mosquitto, capmqtt):
+    capmqtt.publish("status", "on", qos=1)
+"""
+
 # What of the standard library we use ourselves, and tests replace; and which tests of the suite it
 # lets not pass even without us, as a service or its executor needs it.
 MOCKED = {
@@ -358,6 +391,14 @@ NEIGHBOURS = (
     Neighbour("anyio", "anyio", tests=ASYNC.format(marker="anyio"), outcomes=passes(1)),
     Neighbour(
         "pytest-asyncio", "pytest-asyncio", tests=ASYNC.format(marker="asyncio"), outcomes=passes(1)
+    ),
+    Neighbour(
+        "pytest-mqtt",
+        "pytest-mqtt",
+        before=NO_DOCKER,
+        after="from mqtt_test_broker import mosquitto",
+        tests=CAPTURES,
+        outcomes=passes(6),
     ),
     Neighbour("hypothesis", "hypothesis", tests=EXAMPLES, outcomes=passes(1)),
 )
