@@ -175,7 +175,7 @@ def test_fix_replaces_a_broker_started_by_hand(by_hand, package):
 @NEEDS_LIBCST
 def test_fix_does_what_the_documentation_shows(user):
     adopting = (ROOT / "docs" / "adopting.md").read_text()
-    [example] = [text for text in adopting.split("```") if "subprocess.Popen" in text]
+    [example] = [text for text in adopting.split("```") if "subprocess.Popen(" in text]
     before, after = example.removeprefix("python\n").replace("  # before", "").split("\n\n")
     after = after.replace("  # after", "").strip()
     begin = "import subprocess\nimport time\n\n\ndef start_broker(port):\n"

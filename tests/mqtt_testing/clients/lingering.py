@@ -165,6 +165,8 @@ def _own_frames(task: Any) -> list[FrameType]:
 LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
 """Where the code is that is neither the suite's nor the service's."""
 
+_KIT = __file__.rpartition("clients")[0]
+
 
 def is_runner(task: Any) -> bool:
     """Return whether a task is the one in which a plugin runs its tests."""
@@ -176,6 +178,8 @@ def place_of(task: Any) -> str:
     """Say what a task runs, and where it stands, in code that is no library's if there is."""
     name = getattr(task.get_coro(), "__qualname__", task.get_name())
     for frame in (_own_frames(task) or list(_frames_of(task)))[-1:]:
+        if frame.f_code.co_filename.startswith(_KIT):
+            return f"task {name}, which is held"
         return f"task {name}, which stands in {frame.f_code.co_filename}:{frame.f_lineno}"
     return f"task {name}"
 
