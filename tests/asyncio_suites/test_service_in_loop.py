@@ -155,9 +155,12 @@ def test_with_asyncio_run(dimmer, mqtt_client, mqtt_monitor):
 
 def test_a_held_coroutine_that_is_left_is_named_as_held(pytester):
     test = """
-    async def test_it(dimmer):
-        tasks.add(asyncio.create_task(dimmer._report_forever()))
-    """
-    result = WAYS["strict-function"].run(pytester, "tasks = set()\n" + test, conftest=FIXTURE)
+tasks = set()
+
+async def test_it(dimmer):
+    tasks.add(asyncio.create_task(dimmer._report_forever()))
+    await asyncio.sleep(0)
+"""
+    result = WAYS["strict-function"].run(pytester, test, conftest=FIXTURE)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*left running (cancelled)*", "*_report_forever, which is held*"])
