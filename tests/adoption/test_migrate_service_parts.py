@@ -86,9 +86,11 @@ def other_port(): return 8080
 def test_what_ours_has_not_is_said_with_the_place(user):
     start = 'yield subprocess.Popen(["mosquitto"])'
     user.write("tests/conftest.py", f"{HEAD}\n@pytest.fixture\ndef broker():\n    {start}\n")
-    user.write("tests/test_a.py", "def test_a(broker):\n    broker.send_signal(1); broker.poll()\n")
+    user.write(
+        "tests/test_a.py", "def test_a(broker):\n    broker.stdout.read(); broker.send_signal(1)\n"
+    )
     [broker] = own_brokers(suite_of(user))
-    assert broker.remarks == ("tests/test_a.py:2: ours has no .send_signal; write it another way",)
+    assert broker.remarks == ("tests/test_a.py:2: ours has no .stdout; write it another way",)
 
 
 # --- Classes ------------------------------------------------------------------------------------

@@ -54,6 +54,20 @@ def wired(repo):
 
 
 @pytest.mark.parametrize(
+    "use",
+    [
+        "_, said = broker.communicate(timeout=5)",
+        "broker.send_signal(signal.SIGHUP)",
+        "assert broker.returncode is None",
+    ],
+)
+def test_what_a_broker_has_of_a_process_keeps_no_start_from_being_replaced(wired, use):
+    test = f"def test_it():\n    broker = start(18841)\n    {use}\n    broker.kill()\n"
+    wired.write("tests/test_use.py", f"import signal\nfrom helper import start\n{test}")
+    assert FIXED in fixed_at(wired, "tests/helper.py")
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "tests/helper.py",

@@ -26,7 +26,7 @@ _BROKER_MODULE = "mqtt_test_broker"
 _BROKER_CLASS = "TestMQTTBroker"
 _DEFAULT_PORT = "1883"
 _HARMLESS_OPTIONS = {"-v", "--verbose", "-d", "--daemon", "-q", "--quiet"}
-_OF_A_PROCESS_ONLY = {"stdin", "stdout", "stderr", "send_signal", "returncode"}
+_OF_A_PROCESS_ONLY = {"stdin", "stdout", "stderr"}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _ADDRESS = re.compile(r"^(?P<scheme>\w+://)?(localhost|127\.0\.0\.1):\d+$")
 _KNOWN = {
     *("host", "port", "pid", "log", "start", "stop", "restart", "kill", "pause", "resume"),
     *("disconnect_clients", "is_running", "wait_for_ready", "get_connection_params"),
-    *("terminate", "poll", "wait", "communicate", "returncode", "args"),
+    *("terminate", "poll", "wait", "communicate", "send_signal", "returncode", "args"),
 }
 
 
