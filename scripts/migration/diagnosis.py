@@ -82,8 +82,8 @@ _OVERRIDDEN = re.compile(r"\boverride_fixture\(\s*[\"'](\w+)")
 _WITHOUT_SERVICE = (
     _Cause("has no broker: install mosquitto, or set MQTT_TEST_MOSQUITTO", message="mosquitto was"),
     _Cause(
-        "wants a broker of its own, or none, at port 1883 or 8883, and redirected_mqtt_clients "
-        "leads it to the session's: have it use another port, or TestMQTTBroker(port=...), whose "
+        "wants a broker of its own, or none, at a port that redirect_to_test_broker() leads to the "
+        "session's: mark it with no_mqtt_broker, or have it use TestMQTTBroker(port=...), whose "
         "address is left alone",
         message=r"Connection refused|ConnectionRefusedError|DID NOT RAISE|not raised",
         source=r"clean_session|clean_start|will_set|retain|take.?over|1883|8883",
@@ -120,8 +120,8 @@ def diagnose_clients(
     likely = [c.remedy for c in _WITHOUT_SERVICE if re.search(c.message, reason)]
     likely += [c.remedy for c in _WITHOUT_SERVICE if re.search(c.source, source)]
     return "; or it ".join(dict.fromkeys(likely)) or (
-        "has no known cause: run it alone, and again without redirected_mqtt_clients, and without "
-        "prompt_mqtt_clients, in the fixture every_client of conftest.py"
+        "has no known cause: run it alone, and again without redirect_to_test_broker(), and "
+        "without prompt_mqtt_clients, in conftest.py"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .conftest_text import (
@@ -19,6 +19,8 @@ from .conftest_text import (
     with_imports,
 )
 from .copies import FUTURES_ALONE, copies, files_of, place_of
+from .findings.connections import LOOPBACK, REDIRECT, WIDTH, Connections, as_call
+from .findings.parsing import called_name
 from .findings.slow_fixtures import import_of_class
 from .findings.suite import Suite
 from .pytest_runs import CollectedTest, PytestRun
@@ -31,13 +33,10 @@ SEARCH_PATH = """\
 sys.path.append(str(Path(__file__).parent))
 """
 
-WIDTH = 79
-"""The longest line that every linter allows, whatever its settings."""
-
 EVERY_CLIENT = '''
 @pytest.fixture(scope="session", autouse=True)
-def every_client(prompt_mqtt_clients, redirected_mqtt_clients):  # noqa: F811
-    """End network loops at once; lead port 1883 to the session's broker."""
+def every_client(prompt_mqtt_clients):  # noqa: F811
+    """End network loops at once, and the clients that tests leave running."""
 '''
 
 CLASS_FIXTURE = "camera_detector_class"
@@ -81,6 +80,10 @@ class Option:
     definitions: str = ""
     more_imports: tuple[str, ...] = ()
     """The imports that the definitions need, from elsewhere."""
+    redirection: str = ""
+    """The call that leads connections to our broker, where it needs one."""
+    ports: frozenset[int] = frozenset()
+    """Those that it leads in any case: of brokers that are replaced."""
     remarks: tuple[str, ...] = ()
     """What is left to do by hand."""
     brokers: tuple[str, ...] = field(default=())
@@ -134,12 +137,13 @@ OPTIONS = {
         modules=("mqtt_test_broker", "shared_mqtt_pool"),
         imports=(
             Import("mqtt_test_broker", ("session_mqtt_broker",)),
-            Import("shared_mqtt_pool", ("prompt_mqtt_clients", "redirected_mqtt_clients")),
+            Import("shared_mqtt_pool", ("prompt_mqtt_clients", REDIRECT)),
         ),
         fixture="prompt_mqtt_clients",
         source="clients.plugin",
         serves="all tests",
         definitions=EVERY_CLIENT,
+        redirection=f"{REDIRECT}()",
     ),
 }
 
@@ -178,9 +182,29 @@ def planned_changes(
     Raises:
         CannotMigrateError: a file cannot be read, or is no Python, or is the user's own.
     """
+    option = _with_addresses(repository, option)
     changes = copies(repository, option.files, state)
     changes.append(_wired_conftest(repository, option, run))
     return [change for change in changes if change.old != change.new]
+
+
+def _with_addresses(repository: Repository, option: Option) -> Option:
+    """Return an option that leads the connections that are found there."""
+    if not option.redirection or _redirects(conftest_of(repository)):
+        return option
+    suite = Suite(repository.root, repository.tests)
+    call = as_call(Connections(suite).addresses(option.ports))
+    imports = tuple(
+        replace(i, names=(LOOPBACK, *i.names)) if LOOPBACK in call and REDIRECT in i.names else i
+        for i in option.imports
+    )
+    return replace(option, redirection=call, imports=imports)
+
+
+def _redirects(tree: ast.Module) -> bool:
+    """Return whether a conftest.py leads connections to our broker."""
+    calls = (n.value for n in tree.body if isinstance(n, ast.Expr))
+    return any(isinstance(c, ast.Call) and called_name(c) == REDIRECT for c in calls)
 
 
 def useful_tests(option: Option, run: PytestRun) -> list[CollectedTest]:
@@ -209,6 +233,7 @@ def _is_wired(repository: Repository, option: Option, tree: ast.Module) -> bool:
     return (
         not list(_missing_imports(repository, option, tree))
         and not _misses_definitions(option, tree)
+        and (not option.redirection or _redirects(tree))
         and all(place.exists() for place in places)
     )
 
@@ -257,6 +282,8 @@ def _imports(
         lines.append(_import_line(module, [*wanted.names, *hooks], rest))
     yield from lines
     yield from sorted(_imports_from_plugins(option, run, tree))
+    if option.redirection and not _redirects(tree):  # before anything connects
+        yield f"\n{option.redirection}\n"
 
 
 def _import_line(module: str, names: Sequence[str], comment: str) -> str:

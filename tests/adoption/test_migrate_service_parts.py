@@ -10,7 +10,7 @@ from migration.service.brokers import own_brokers
 from migration.service.classes import service_class
 from migration.service.recipe import read
 from migration.service.writing import service_option
-from migration.wiring import planned_changes
+from migration.wiring import Import, planned_changes
 
 HEAD = "import subprocess, threading, asyncio, time, pytest\nimport paho.mqtt.client as mqtt\n"
 
@@ -301,27 +301,17 @@ def test_a_broker_that_nobody_starts_here_is_replaced_too(user):
     assert found == {"broker": "(broker.host, broker.port)"}
 
 
-@pytest.mark.parametrize(
-    ("connect", "ports"),
-    [
-        ('"localhost"', None),
-        ("HOST, 1883", None),
-        ("HOST, PORT", 1884),
-        ("host=HOST, port=1884", 1884),
-    ],
-)
-def test_the_tests_own_clients_are_led_to_the_broker_of_the_service(user, connect, ports):
-    more = (
-        f'HOST, PORT = "x", 0\nPORT = 1884\ndef test_a():\n    mqtt.Client().connect({connect})\n'
-    )
+@pytest.mark.parametrize("connect", ['"localhost"', "HOST, 1883", "HOST, PORT", "port=1884"])
+def test_the_tests_own_clients_are_led_to_the_broker_of_the_service(user, connect):
+    more = f'HOST, PORT = "x", 1884\ndef test_a():\n    mqtt.Client().connect({connect})\n'
     option = wiring(user, f"{FIXTURE}    yield it\n    it.close()", more)
-    assert "def every_client(redirected_mqtt_clients):" in option.definitions
-    assert (f"return ({ports},)" in option.definitions) == bool(ports)
+    assert option.redirection == "redirect_to_test_broker()"  # the addresses are looked for later
+    assert Import("shared_mqtt_pool", ("redirect_to_test_broker",), is_used=True) in option.imports
 
 
 def test_where_the_tests_have_no_clients_nothing_is_led_anywhere(user):
     option = wiring(user, f"{FIXTURE}    yield it\n    it.close()")
-    assert "redirected" not in option.definitions
+    assert not option.redirection
 
 
 def test_a_class_that_the_slow_fixture_imports_itself_is_imported_at_the_top(user):

@@ -31,13 +31,13 @@ _BROKER_URL = re.compile(r"\bmqtts?://[^/\s]*:\d+")
 _BROKER_CONFIG = re.compile(r"^\s*(listener|port)\s+\d+|mosquitto\b.*\s-p\s*\d+", re.M)
 _USE_OUR_PORT = (
     "the broker's own: test_mqtt_broker.port, or **test_mqtt_broker.get_connection_params(); "
-    "redirected_mqtt_clients for a service that cannot be told"
+    "redirect_to_test_broker() for a service that cannot be told"
 )
 
 
 def check_ports(suite: Suite, module: Module) -> Iterator[Finding]:
     """Find the ports of brokers that are written out."""
-    for node in _outside_of_assertions(module.tree):
+    for node in outside_of_assertions(module.tree):
         for place in (*_named_ports(node), *_written_out_ports(node), *_command_line_ports(node)):
             yield _fixed_port(module, place, shortened(place))
     for function in module.functions:
@@ -56,13 +56,13 @@ def _fixed_port(module: Module, node: ast.expr, how: str) -> Finding:
     return Finding(module.path, node.lineno, "fixed-port", what, _USE_OUR_PORT, False)
 
 
-def _outside_of_assertions(tree: ast.AST) -> Iterator[ast.AST]:
+def outside_of_assertions(tree: ast.AST) -> Iterator[ast.AST]:
     """Walk what is done, not what is expected or explained."""
     yield tree
     for child in ast.iter_child_nodes(tree):
         is_docstring = isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant)
         if not isinstance(child, ast.Assert) and not is_docstring:
-            yield from _outside_of_assertions(child)
+            yield from outside_of_assertions(child)
 
 
 def _is_broker_port(node: ast.AST | None) -> TypeGuard[ast.expr]:
@@ -71,6 +71,13 @@ def _is_broker_port(node: ast.AST | None) -> TypeGuard[ast.expr]:
 
 def _named_ports(node: ast.AST) -> Iterator[ast.expr]:
     """Yield 1883 and 8883 where something called a port is set to them."""
+    for name, value in named_values(node):
+        if _PORT_NAME.fullmatch(name) and _is_broker_port(value):
+            yield value
+
+
+def named_values(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """Yield what is given a name in *node*: settings, arguments and their defaults."""
     pairs: list[tuple[object, ast.AST | None]] = []
     if isinstance(node, ast.keyword):
         pairs = [(node.arg, node.value)]
@@ -86,9 +93,7 @@ def _named_ports(node: ast.AST) -> Iterator[ast.expr]:
         pairs += [(arg.arg, d) for arg, d in zip(node.kwonlyargs, node.kw_defaults)]
     elif isinstance(node, ast.Call) and len(node.args) >= 2:  # setenv("MQTT_PORT", "1883")
         pairs = [(getattr(node.args[0], "value", None), node.args[1])]
-    for name, value in pairs:
-        if isinstance(name, str) and _PORT_NAME.fullmatch(name) and _is_broker_port(value):
-            yield value
+    yield from ((name, v) for name, v in pairs if isinstance(name, str) and isinstance(v, ast.expr))
 
 
 def _last_word(target: ast.expr) -> object:

@@ -78,11 +78,18 @@ class Definitions:
         text = "\n".join(module.lines)
         return module.path.stem in OUR_MODULES and bool(SIGN_OF_OURS.search(text))
 
+    @functools.cached_property
+    def everything(self) -> list[Module]:
+        """The files of the repository, its software too; not ours, nor copies of others."""
+        own = (path for path in self._files.values() if not is_vendored(self.repo, path))
+        parsed = filter(None, map(self._parse, own))
+        return [module for module in parsed if module not in self.ours]
+
     def is_package(self, folder: Path) -> bool:
         """Say whether the files in *folder* import each other with a dot."""
         return (self.repo / folder / "__init__.py").is_file()
 
-    def _module_named(self, dotted: str, near: Path) -> Module | None:
+    def module_named(self, dotted: str, near: Path) -> Module | None:
         """Find a file by the end of its path: nobody knows what `sys.path` will be."""
         key = (dotted, near.parent)
         if key not in self._named:
@@ -118,7 +125,7 @@ class Definitions:
     ) -> tuple[Module, Function | ast.ClassDef] | None:
         """Find the function or class of a dotted name, as it reads in *module*."""
         place, _, name = dotted.rpartition(".")
-        home = module if not place else self._module_named(place, module.path)
+        home = module if not place else self.module_named(place, module.path)
         if home is None or depth == 0:
             return None
         definition = home.classes.get(name) or home.function(name)

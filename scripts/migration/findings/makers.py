@@ -25,8 +25,8 @@ _USE_ONE_CALL = (
 )
 _USE_OUR_CLIENTS = "the fixtures mqtt_client or mqtt_client_factory: clients on loan"
 _USE_PROMPT_CLIENTS = (
-    "mqtt_client_factory in tests with fixtures; else an autouse fixture that names "
-    "prompt_mqtt_clients and redirected_mqtt_clients"
+    "mqtt_client_factory in tests with fixtures; else redirect_to_test_broker() in conftest.py, "
+    "and an autouse fixture that names prompt_mqtt_clients"
 )
 _WIDER = {"class", "module", "package"}
 _OWN_SETTINGS = {"username", "password", "tls", "websockets", "executable", "config_lines"}

@@ -171,7 +171,7 @@ class Suite(Definitions):
         if found is None or not isinstance(found[1], ast.ClassDef) or found[0] in self.modules:
             return False
         home = found[0]
-        used = [self._module_named(n.rpartition(".")[0], home.path) for n in home.imports.values()]
+        used = [self.module_named(n.rpartition(".")[0], home.path) for n in home.imports.values()]
         return home.knows_mqtt or any(other.knows_mqtt for other in used if other)
 
     def is_in_use(self, function: Function) -> bool:

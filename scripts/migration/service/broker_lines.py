@@ -6,29 +6,11 @@ import ast
 import builtins
 from collections.abc import Sequence
 
-from ..conftest_text import conftest_of, names_bound_in
 from ..findings.parsing import Function, unparsed
-from ..findings.suite import Suite
 from ..repository import Repository
-from .brokers import OURS, OwnBroker, ports_of_clients
+from .brokers import OURS, OwnBroker
 from .source_text import import_line
 from .text import Text
-
-_PORTS = '''
-
-@pytest.fixture(scope="session")
-def redirected_mqtt_ports():
-    """Return the ports that lead to the session's broker: they are fixed."""
-    return ({},)
-'''
-
-_LISTENERS = '''
-
-# The tests' own clients, so that they meet the service on one broker.
-@pytest.fixture(scope="session", autouse=True)
-def every_client(redirected_mqtt_clients):
-    """Lead connections to the broker's port to the session's broker."""
-'''
 
 _BROKER = """
 
@@ -46,28 +28,13 @@ override_fixture("{name}", fast_{name})
 class BrokerLines:
     """Writes them."""
 
-    def __init__(self, repository: Repository, suite: Suite, text: Text) -> None:
+    def __init__(self, repository: Repository, text: Text) -> None:
         self._repository = repository
-        self._suite = suite
         self._text = text
 
     def of_brokers(self, brokers: Sequence[OwnBroker]) -> str:
         """Write fixtures that give of our broker what the suite's own fixtures give of theirs."""
-        fixed = sorted({broker.port for broker in brokers if broker.port is not None})
-        tree = conftest_of(self._repository)
-        ports = ""
-        if fixed not in ([], [1883]) and "redirected_mqtt_ports" not in names_bound_in(tree):
-            ports = _PORTS.format(", ".join(map(str, fixed)))
-        return ports + "".join(self._of_broker(broker) for broker in brokers)
-
-    def of_listeners(self) -> str:
-        """Write what leads the tests' own clients to the broker of the service."""
-        ports = ports_of_clients(self._suite)
-        tree = conftest_of(self._repository)
-        if not ports or "redirected_mqtt_clients" in unparsed(tree):
-            return ""
-        text = "" if ports == [1883] else _PORTS.format(", ".join(map(str, ports)))
-        return text + _LISTENERS
+        return "".join(self._of_broker(broker) for broker in brokers)
 
     def _of_broker(self, broker: OwnBroker) -> str:
         self._text.remarks += broker.remarks
@@ -86,14 +53,11 @@ class BrokerLines:
                     f"{broker.place}: the fixture {broker.name} gives a {needed}, which is defined "
                     f"there: import it in {self._repository.conftest}"
                 )
-        is_fixed = not broker.gives or broker.port is not None
-        asked_for = [OURS] if broker.gives else []
-        asked_for += ["redirected_mqtt_clients"] if is_fixed else []
         return _BROKER.format(
             place=broker.place,
             options=f"({', '.join(options)})" if options else "",
             name=broker.name,
-            asked_for=", ".join(asked_for),
+            asked_for=OURS if broker.gives else "",
             body=f"return {_renamed(broker.gives)}" if broker.gives else '"""Nothing."""',
         )
 

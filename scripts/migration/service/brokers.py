@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from ..findings.connections import Connections
 from ..findings.parsing import Function, called_name, unparsed
 from ..findings.suite import Suite
 
@@ -16,7 +17,6 @@ _PORT = re.compile(r"port\b|port_|_port", re.I)
 _HOST = re.compile(r"host|addr|server|\bip\b", re.I)
 _URL = re.compile(r"url|uri", re.I)
 _PLACE = re.compile(r"broker|mosquitto|mqtt_?(host|port|ur[il]|addr\w*|server|params)", re.I)
-_USUAL_PORT = 1883
 _FIRST_PORT, _LAST_PORT = 1024, 65535
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADDRESS = re.compile(r"^(?P<scheme>\w+://)?(localhost|127\.0\.0\.1):\d+$")
@@ -76,27 +76,15 @@ def _names_a_broker(function: Function) -> bool:
     return bool(_PLACE.search(function.fixture_name)) and _returns_place(function)
 
 
-def ports_of_clients(suite: Suite) -> list[int]:
-    """Return the ports that are written out where tests connect a client of their own."""
-    found = set()
-    for module in suite.modules:
-        for function in module.functions if module.knows_mqtt else ():
-            for call in function.calls:
-                if called_name(call) in ("connect", "connect_async") and (
-                    call.args or call.keywords
-                ):
-                    found.add(_port_of(function, call))
-    return sorted(port for port in found if port is not None)
+def needs_redirection(suite: Suite) -> bool:
+    """Return whether it takes one for the service and the tests to meet on one broker.
 
-
-def _port_of(function: Function, call: ast.Call) -> int | None:
-    given = [k.value for k in call.keywords if k.arg == "port"] + call.args[1:2]
-    if not given:
-        return _USUAL_PORT
-    value: object = getattr(given[0], "value", None)
-    if isinstance(given[0], ast.Name):
-        value = _constant_of(function, given[0].id)
-    return value if isinstance(value, int) else None
+    That is where a broker of the suite is at a fixed port, or is nothing that it gives, or where
+    there is none, and tests connect clients of their own.
+    """
+    brokers = own_brokers(suite)
+    fixed = any(not broker.gives or broker.port is not None for broker in brokers)
+    return fixed or (not brokers and Connections(suite).of_tests())
 
 
 def _gives_no_service(suite: Suite, function: Function) -> bool:

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ..findings.connections import WIDTH
 from ..findings.parsing import Function, Module, unparsed
-from ..wiring import WIDTH
 
 
 def place_of(function: Function) -> str:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..conftest_text import conftest_of
+from ..findings.connections import REDIRECT
 from ..findings.parsing import Function, unparsed
 from ..findings.suite import Suite
 from ..repository import CannotMigrateError, Repository
-from ..wiring import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, Import, Option
+from ..wiring import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, Import, Option, wired_services
 from .broker_lines import BrokerLines
-from .brokers import own_brokers
+from .brokers import needs_redirection, own_brokers
 from .builder import Builder, is_call_of
 from .classes import ENDS, STARTS, ServiceClass, service_class
 from .recipe import Recipe, read
@@ -40,23 +42,31 @@ def service_option(
     is_new = slow is None and fixture not in modules
     writer = _Writer(repository, suite, described, fixture, text, modules)
     brokers = [b for b in own_brokers(suite) if not suite.is_overridden(b.name)]
-    lines = BrokerLines(repository, suite, text)
-    meeting = lines.of_brokers(brokers) if own_brokers(suite) else lines.of_listeners()
-    definitions = meeting + writer.of_service(slow)
+    definitions = BrokerLines(repository, text).of_brokers(brokers) + writer.of_service(slow)
+    redirects = needs_redirection(suite) and not _is_led(repository, fixture)
+    redirect = (Import("shared_mqtt_pool", (REDIRECT,), is_used=True),) if redirects else ()
     overrides = bool(brokers) or not is_new
     names = ("override_fixture", "service_fixture") if overrides else ("service_fixture",)
     return Option(
         modules=SERVICE_MODULES,
-        imports=(FUTURES, Import("optimized_service_fixture", names, is_used=True)),
+        imports=(FUTURES, Import("optimized_service_fixture", names, is_used=True), *redirect),
         fixture=fixture,
         source=SERVICE_SOURCE,
         serves=f"tests that use a fixture {fixture}",
         needs_fixture=not is_new,
         definitions=definitions,
+        redirection=f"{REDIRECT}()" if redirects else "",
+        ports=frozenset(broker.port for broker in brokers if broker.port is not None),
         more_imports=tuple(dict.fromkeys(text.imports)),
         remarks=tuple(text.remarks),
         brokers=tuple(broker.name for broker in brokers),
     )
+
+
+def _is_led(repository: Repository, fixture: str) -> bool:
+    """Return whether the service is wired, or the suite's clients are led by fixtures."""
+    asked_for = unparsed(conftest_of(repository))
+    return fixture in wired_services(repository) or "redirected_mqtt_clients" in asked_for
 
 
 def _slow_fixture(suite: Suite, name: str) -> Function | None:
