@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__version__ = "2.1.0"
+__version__ = "2.2.0"
 
 
 class Replacement(NamedTuple):
