@@ -97,6 +97,9 @@ NOT_FOUND = {
     assert c.mqtt_host == "a.example"
     c.connect.assert_called_with("a.example", 7)
     c.connect("localhost", 1884)""",
+    "of a built-in function": """class C:
+    def open(self, host, port): self.c.connect(port, 1884)
+open("a.example", "a.example")""",
     "no port": 'def go(c, mqtt_port=0): c.connect("localhost", 1884, 60)',
     "what starts a broker": """import subprocess
 PORT = 1885
