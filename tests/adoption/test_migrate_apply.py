@@ -114,6 +114,7 @@ def stubborn(user, hard_port):
 
 
 @NEEDS_LIBCST
+@pytest.mark.slow
 def test_everything_by_the_book(stubborn):
     def run(command, **expected):
         return json.loads(stubborn.run(command, "--json", **expected).stdout)
@@ -186,6 +187,7 @@ def test_every_layout(user, mode, package, option):
     assert user.files() == before
 
 
+@pytest.mark.slow
 def test_twice_in_a_row_changes_nothing(user):
     user.migrate("apply")
     files, kept = user.files(), user.state.records

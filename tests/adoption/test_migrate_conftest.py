@@ -20,6 +20,7 @@ from helpers.migrating_user import (
 
 
 @NEEDS_LIBCST
+@pytest.mark.slow
 def test_tests_in_no_folder_of_their_own(user):
     (user.root / "tests" / "test_detect.py").unlink()
     user.write("test_detect.py", with_slow_fixture(SLEEPING.replace("sleep(2)", "sleep(0.01)")))

@@ -149,6 +149,7 @@ def linted(request, repo):
 
 
 @pytest.mark.parametrize("package", [False, True], ids=["plain", "package"])
+@pytest.mark.slow
 def test_what_was_clean_is_clean(linted, package):
     """All in one run of the linters, as starting them takes most of the time."""
     if package:

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import pytest
 from helpers.migrating_user import (
     refuse,
 )
@@ -92,6 +93,7 @@ def test_what_rename_takes(user):
     assert "OURS=NEW" in refuse(user, "apply", "--rename", "mqtt_test_broker")
 
 
+@pytest.mark.slow
 def test_ours_under_other_names(user):
     user.write("tests/mqtt_test_broker.py", OWN_BROKER)
     user.write("tests/test_own.py", USES_OWN + "import concurrent_futures_fix, mqtt_testing\n")

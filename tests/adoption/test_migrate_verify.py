@@ -84,6 +84,7 @@ def test_verify_before_apply(user):
 
 
 @NEEDS_LIBCST
+@pytest.mark.slow
 def test_verify_says_what_became_worse_and_why(user):
     better = "\ndef test_better(camera_detector): camera_detector.test_run_discovery_once()\n"
     user.write("pytest.ini", "[pytest]\ntestpaths = tests\n")  # linked to by the copy
@@ -304,6 +305,7 @@ def test_a_finding_in_the_test_is_a_diagnosis(user):
     assert diagnoses[1].startswith("has no known cause")
 
 
+@pytest.mark.slow
 def test_verify_of_one_file_names_the_slowest_and_what_they_wait_for(user):
     user.write("service.py", FINDING_AT_ONCE)
     explicit = "time.sleep(0.3); camera_detector._run_full_discovery()"
@@ -332,6 +334,7 @@ def test_what_is_not_in_effect_is_not_good(user):
     assert "it is parametrized" in last
 
 
+@pytest.mark.slow
 def test_a_hanging_test_is_named_and_the_run_ends(user):
     hangs = "\ndef test_hangs():\n    import threading\n    threading.Event().wait()\n"
     user.write("tests/test_detect.py", "def test_it(): pass\n")
@@ -364,6 +367,7 @@ def test_flaky():
         (["before-0", "before-2", "before-3"], False),
     ],
 )
+@pytest.mark.slow
 def test_a_flaky_test(user, tmp_path, passing, is_good):
     marks = tmp_path / "marks"
     marks.mkdir()

@@ -35,6 +35,7 @@ def everywhere(prompt_mqtt_clients, redirected_mqtt_clients): pass
 # Hand-written, as people write it, but without the sleeps.
 REAL_FIXTURE = """
     import os
+    import threading
     import pytest
     from service import CameraDetector, new_client
 
@@ -247,11 +248,11 @@ def test_10_methods_of_the_last_instance_stay_attached(repository, helped):
 
     def test_two(camera_detector, session_mqtt_broker):
         camera_detector.mqtt_client.subscribe("end", 1)
-        ended = []
-        camera_detector.mqtt_client.message_callback_add("end", lambda *args: ended.append(args))
+        ended = threading.Event()
+        camera_detector.mqtt_client.message_callback_add("end", lambda *args: ended.set())
         camera_detector.mqtt_client.publish("topic", qos=1).wait_for_publish(5)
         camera_detector.mqtt_client.publish("end", qos=1)
-        while not ended: pass
+        assert ended.wait(10)
         assert heard == []
         """,
     )
@@ -272,12 +273,12 @@ def test_11_a_retained_message_reaches_the_next_test(repository, helped):
         camera_detector.mqtt_client.publish("health", "1", 1, retain=True).wait_for_publish(5)
 
     def test_two(camera_detector):
-        heard, ended = [], []
+        heard, ended = [], threading.Event()
         camera_detector.mqtt_client.message_callback_add("health", lambda *a: heard.append(a))
-        camera_detector.mqtt_client.message_callback_add("end", lambda *a: ended.append(a))
+        camera_detector.mqtt_client.message_callback_add("end", lambda *a: ended.set())
         camera_detector.mqtt_client.subscribe([("health", 1), ("end", 1)])
         camera_detector.mqtt_client.publish("end", qos=1)
-        while not ended: pass
+        assert ended.wait(10)
         assert heard == []
         """,
     )

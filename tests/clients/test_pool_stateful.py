@@ -459,7 +459,7 @@ class PoolMachine(RuleBasedStateMachine):
         assert known == self.retained
 
 
-TestPoolMachine = PoolMachine.TestCase
+TestPoolMachine = pytest.mark.slow(PoolMachine.TestCase)
 TestPoolMachine.settings = settings(
     max_examples=20,
     stateful_step_count=25,

@@ -248,16 +248,20 @@ def _await_rest(thread: threading.Thread) -> None:
 
     One that has just been started may be about to connect a client.
     """
-    deadline, before = time.monotonic() + GRACE, (0, 0)
+    deadline, before, same = time.monotonic() + GRACE, (0, 0), 0
     for frame in iter(lambda: next(frames_of(thread), None), None):
         now = id(frame), frame.f_lasti
-        if waits(thread) or now == before or time.monotonic() > deadline:
+        same = same + 1 if now == before else 0
+        if waits(thread) or same == SAME_LOOKS or time.monotonic() > deadline:
             return
         before = now
         threading.Event().wait(LOOK_INTERVAL)
 
 
-LOOK_INTERVAL = 0.002
+LOOK_INTERVAL = 0.001
+
+SAME_LOOKS = 4
+"""Looks at a thread that has not moved meanwhile, after which it is taken to wait."""
 
 
 def interrupt(thread: threading.Thread) -> None:

@@ -119,6 +119,7 @@ AWAITING = (
 
 @pytest.mark.parametrize("where", TESTS)
 @pytest.mark.parametrize("how", ["def", "async def"])
+@pytest.mark.slow
 def test_a_cleanup_that_does_not_end_is_interrupted_and_named(pytester, how, where):
     stops = BLOCKING + AWAITING * (how == "async def")
     assert_all_named(run_with(pytester, *stops, how=how, where=where), stops)

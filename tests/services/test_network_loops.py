@@ -158,4 +158,4 @@ class TestNetworkLoops:
         service.test_disable_background_tasks()
             """,
         )
-        assert_nothing_left(repository.run("-W", "error"), passed=30)
+        assert_nothing_left(repository.run(), passed=30)

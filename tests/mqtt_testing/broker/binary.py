@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from types import ModuleType
 
 from ..originals import os, subprocess, time, variable
 from .child import kill_group
@@ -72,7 +73,7 @@ def _check_process() -> None:
             "gevent.monkey.patch_all() was called after the import of mqtt_testing, which holds "
             "what it replaces: call it in the first line of conftest.py"
         )
-    if sys.executable and not os.path.exists(sys.executable):
+    if not isinstance(os.path, ModuleType):
         raise BrokerError(
             "files are fakes here, as pyfakefs has them: a broker cannot be started meanwhile. Use "
             "the session's, or start it before"

@@ -213,6 +213,9 @@ def _around_reconnect(method: Callable[..., Any], client: Any) -> Any:
         vars(client).pop(_ABOUT_TO_CONNECT, None)
     if not is_network_loop:
         tell_to_connect(client)  # with this connection
+        network_loop = network_loop_of(client)
+        if network_loop is not None and paho.is_connected(client):  # it has been quicker
+            connected(client, network_loop)
     return result
 
 
@@ -239,10 +242,10 @@ def _connect_as_routed(method: Callable[..., Any], client: Any) -> Any:
 
 def _around_connack(method: Callable[..., Any], client: Any) -> Any:
     note_event_loop(client)
-    connected(client)
     try:
         return method(client)
     finally:  # its on_connect may raise
+        connected(client, threading.current_thread())
         for listener in _listeners_of(client):
             listener.answered(client)
 

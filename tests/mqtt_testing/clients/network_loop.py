@@ -73,10 +73,10 @@ def pausing(client: Any) -> Iterator[None]:
         _let_pause(thread, client)
 
 
-def connected(client: Any) -> None:
-    """Called in its network loop when *client* has its CONNACK: it is told no more."""
+def connected(client: Any, network_loop: threading.Thread) -> None:
+    """Called when *client* has handled its CONNACK: its network loop is told no more."""
     if vars(client).pop(TOLD_TO_CONNECT, False):
-        _let_pause(threading.current_thread(), client)
+        _let_pause(network_loop, client)
 
 
 def _let_pause(thread: threading.Thread, client: Any) -> None:
