@@ -11,7 +11,7 @@ import functools
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 GRACE = 0.2
 """Seconds that a thread gets to end by itself before it is interrupted, and again after."""
-
-WAKE_UPS = 2
-"""The first one may be lost: to a network loop that hands a client over to the thread."""
 
 NEEDED = {
     "Thread": ("_args", "_invoke_excepthook", "_kwargs", "_started", "_target"),
@@ -232,36 +229,36 @@ def end_threads(
         if isinstance(thread, threading.Timer):
             thread.cancel()
     alive = threads if at_once else join(threads)
+    _await_rest(alive)
     for thread in alive:
-        _await_rest(thread)
         interrupt(thread)
-    for _ in range(WAKE_UPS):
-        wake()
-        alive = join(alive)
-        if not alive:
-            break
-    return alive
+    wake()
+    return join(alive)
 
 
-def _await_rest(thread: threading.Thread) -> None:
-    """Give *thread* a moment to come to where it waits: elsewhere it would leave a thing half done.
+def _await_rest(threads: Sequence[threading.Thread]) -> None:
+    """Give *threads* a moment to come to where they wait: elsewhere they leave things half done.
 
     One that has just been started may be about to connect a client.
     """
-    deadline, before, same = time.monotonic() + GRACE, (0, 0), 0
-    for frame in iter(lambda: next(frames_of(thread), None), None):
-        now = id(frame), frame.f_lasti
-        same = same + 1 if now == before else 0
-        if waits(thread) or same == SAME_LOOKS or time.monotonic() > deadline:
-            return
-        before = now
-        threading.Event().wait(LOOK_INTERVAL)
+    deadline, looks = time.monotonic() + GRACE, dict.fromkeys(threads, 0)
+    places: dict[threading.Thread, tuple[int, int] | None] = {}
+    while looks and time.monotonic() < deadline:
+        for thread in tuple(looks):
+            innermost = next(frames_of(thread), None)
+            place = innermost and (id(innermost), innermost.f_lasti)
+            looks[thread] = looks[thread] + 1 if place == places.get(thread, place) else 0
+            places[thread] = place
+            if place is None or waits(thread) or looks[thread] > SAME_LOOKS:
+                del looks[thread]
+        if looks:
+            threading.Event().wait(LOOK_INTERVAL)
 
 
 LOOK_INTERVAL = 0.001
 
 SAME_LOOKS = 4
-"""Looks at a thread that has not moved meanwhile, after which it is taken to wait."""
+"""Looks at a thread that has not moved since the first, after which it is taken to wait."""
 
 
 def interrupt(thread: threading.Thread) -> None:

@@ -266,9 +266,13 @@ def _around_publish(
 
 
 def _around_loop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
+    _tell_served(client)
+    return method(client, *args, **kwargs)
+
+
+def _tell_served(client: Any) -> None:
     for listener in _listeners_of(client):
         listener.served(client)
-    return method(client, *args, **kwargs)
 
 
 def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
@@ -277,13 +281,18 @@ def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **
     if thread is paho.own_thread_of(client):  # of loop_start(), which goes on here
         return method(client, *args, **kwargs)
     wake_up_of(thread).clear()  # of another client that was ended here
-    if not paho.has_wake_up_pair(client):
-        paho.set_wake_up_pair(client, wake_up_pair())
     stay = vars(client)[STAY_IN_LOOP] = StayInLoop(thread)
+    is_to_be_woken = False
     try:
-        return _around_loop(method, client, *args, **kwargs)
+        _tell_served(client)
+        is_to_be_woken = not paho.has_wake_up_pair(client)
+        if is_to_be_woken:
+            paho.set_wake_up_pair(client, wake_up_pair())
+        return method(client, *args, **kwargs)
     finally:
         stay.over.set()
+        if is_to_be_woken:
+            paho.close_wake_up_pair(client)
 
 
 def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
