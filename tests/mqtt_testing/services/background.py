@@ -15,7 +15,7 @@ from ..executors import stack_of
 from ..originals import threading
 from ..threads import ThreadWatch, copy_of, end_threads, target_of, waits
 from .alarm import Alarm
-from .fixture import ServiceFixtureError
+from .fixture import ServiceFixtureError, name_of
 from .tasks import RunningFlag
 
 LOOKS = (0.5, 0.5)
@@ -25,8 +25,8 @@ JOIN_PATIENCE = 0.02
 """Seconds that a thread gets to end by itself when the service's cleanup waits for that."""
 
 
-_waiting_for_threads: list[Any] = []
-"""What builds a service, and waits for a thread of it meanwhile, as an earlier test has shown."""
+_waits_for_threads: dict[str, bool] = {}
+"""Whether what builds a service waits for a thread of it meanwhile: an earlier test has shown."""
 
 
 class BackgroundTasks:
@@ -36,14 +36,13 @@ class BackgroundTasks:
     """
 
     def __init__(self, build: Any, pool: SharedMQTTPool, lending: Lending) -> None:
-        self._build = build
+        self._builder = f"{_module_of(build)}.{name_of(build)}"
         self._package = _module_of(build).partition(".")[0]
         self._pool = pool
         self._lending = lending
         self._held: list[_HeldThread] = []
         self._running: list[threading.Thread] = []
         self._has_threads = False
-        self._alarm = Alarm()
 
     @contextlib.contextmanager
     def held_by(self, watch: ThreadWatch) -> Iterator[None]:
@@ -57,25 +56,27 @@ class BackgroundTasks:
                 yield
             finally:
                 watch.hold = before
+        _waits_for_threads.setdefault(self._builder, False)
 
     def _hold(self, thread: threading.Thread) -> bool:
         if runs_network_loop(thread):
             return False
         self._has_threads = True
-        is_held = self._build not in _waiting_for_threads and self._is_of_the_service(thread)
+        waits_for_it = _waits_for_threads.get(self._builder)
+        is_held = not waits_for_it and self._is_of_the_service(thread)
         if is_held:
-            if not self._held:
+            if not self._held and waits_for_it is None:
                 builder, waited = threading.current_thread(), list[bool]()
                 look = functools.partial(self._start_if_awaited, builder, waited)
                 steps = [(seconds, look) for seconds in LOOKS]
-                self._building.enter_context(self._alarm.set(*steps))
+                self._building.enter_context(Alarm().set(*steps))
             self._held.append(_HeldThread(thread))
         return is_held
 
     def _start_if_awaited(self, builder: threading.Thread, waited: list[bool]) -> None:
         waited.append(waits(builder))
         if waited == [True] * len(LOOKS):
-            _waiting_for_threads.append(self._build)
+            _waits_for_threads[self._builder] = True
             self._start_held()
 
     def _is_of_the_service(self, thread: threading.Thread) -> bool:
