@@ -19,6 +19,7 @@ import pytest
 
 from .executors import join
 from .originals import signal, start_unwatched, threading, unwatched
+from .originals import time as clock
 
 if TYPE_CHECKING:
     import asyncio
@@ -241,9 +242,9 @@ def _await_rest(threads: Sequence[threading.Thread]) -> None:
 
     One that has just been started may be about to connect a client.
     """
-    deadline, looks = time.monotonic() + GRACE, dict.fromkeys(threads, 0)
+    deadline, looks = clock.monotonic() + GRACE, dict.fromkeys(threads, 0)
     places: dict[threading.Thread, tuple[int, int] | None] = {}
-    while looks and time.monotonic() < deadline:
+    while looks and clock.monotonic() < deadline:
         for thread in tuple(looks):
             innermost = next(frames_of(thread), None)
             place = innermost and (id(innermost), innermost.f_lasti)
