@@ -51,7 +51,7 @@ class LoggedProcess:
     @property
     def log(self) -> str:
         """What mosquitto has logged so far."""
-        return self._earlier_log + self._current_log
+        return self._earlier_log + self._current_log()
 
     @property
     def log_position(self) -> int:
@@ -65,22 +65,18 @@ class LoggedProcess:
     def log_since(self, position: int) -> str:
         """Return what mosquitto has logged since the log was at *position*."""
         in_file = position - len(self._earlier_log.encode())
-        if self.log_path is None or in_file < 0:
+        if in_file < 0:
             return self.log.encode()[position:].decode(errors="replace")
-        try:
-            with open(self.log_path, "rb") as log:
-                log.seek(in_file)
-                return log.read().decode(errors="replace")
-        except FileNotFoundError:  # others have cleaned up the temporary folder
-            return ""
+        return self._current_log(in_file)
 
-    @property
-    def _current_log(self) -> str:
+    def _current_log(self, position: int = 0) -> str:
+        """Return what is in the file from *position* on."""
         if self.log_path is None:
             return ""
         try:
-            with open(self.log_path, errors="replace") as log:
-                return log.read()
+            with open(self.log_path, "rb") as log:
+                log.seek(position)
+                return log.read().decode(errors="replace")
         except FileNotFoundError:  # others have cleaned up the temporary folder
             return ""
 

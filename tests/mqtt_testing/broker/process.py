@@ -169,7 +169,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
                 self._release_ports()  # BSD lets no process bind beside it
             self._process = self._latest = spawn(executable, config, folder / LOG_NAME)
             self.wait_for_ready(START_TIMEOUT)
-            version = version_in(self._current_log)
+            version = version_in(self._current_log())
             doubt = version and doubt_about(executable, version)
             if doubt:
                 raise BrokerError(doubt)
@@ -279,7 +279,7 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
         """
         __tracebackhide__ = True
         self._require_process("disconnect the clients of")
-        disconnect_clients(self.port, self._current_log, client_ids)
+        disconnect_clients(self.port, self._current_log(), client_ids)
 
     def died(self) -> bool:
         """Return whether mosquitto has ended although no call asked it to."""
@@ -296,14 +296,14 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
 
     def _has_logged(self, text: str) -> bool:
         is_configured = self._config.sets("log_type", "log_dest", "connection_messages")
-        if is_configured or text in self._current_log:
+        if is_configured or text in self._current_log():
             return True
         if self._folder is not None:
             self._folder.check_space()  # a log that cannot grow says nothing, for ever
         return False
 
     def _start_error(self, what: str) -> BrokerError:
-        port_is_taken = "Address already in use" in self._current_log
+        port_is_taken = "Address already in use" in self._current_log()
         executable = find_mosquitto(self._executable)
         parts = [
             f"mosquitto on {self.host}:{self.port} {what}.",
