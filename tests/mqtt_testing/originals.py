@@ -20,10 +20,13 @@ import weakref
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
-__all__ = ["atexit", "open", "os", "queue", "select", "signal", "socket", "start_unwatched"]
+__all__ = ["KIT", "atexit", "open", "os", "queue", "select", "signal", "socket", "start_unwatched"]
 __all__ += ["subprocess", "tempfile", "threading", "time", "unwatched", "variable"]
 
 open = builtins.open
+
+KIT = __file__.rpartition("originals")[0]
+"""The folder of this, as code in it is known to be."""
 
 if not TYPE_CHECKING:
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ..originals import variable
+from ..originals import KIT, variable
 from ..pytest_internals import LEAKS_ON_PURPOSE
 from ..summary import add_to_summary
 
@@ -165,8 +165,6 @@ def _own_frames(task: Any) -> list[FrameType]:
 LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
 """Where the code is that is neither the suite's nor the service's."""
 
-_KIT = __file__.rpartition("clients")[0]
-
 
 def is_runner(task: Any) -> bool:
     """Return whether a task is the one in which a plugin runs its tests."""
@@ -178,7 +176,7 @@ def place_of(task: Any) -> str:
     """Say what a task runs, and where it stands, in code that is no library's if there is."""
     name = getattr(task.get_coro(), "__qualname__", task.get_name())
     for frame in (_own_frames(task) or list(_frames_of(task)))[-1:]:
-        if frame.f_code.co_filename.startswith(_KIT):
+        if frame.f_code.co_filename.startswith(KIT):
             return f"task {name}, which is held"
         return f"task {name}, which stands in {frame.f_code.co_filename}:{frame.f_lineno}"
     return f"task {name}"

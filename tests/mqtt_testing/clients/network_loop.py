@@ -9,7 +9,6 @@ from typing import Any
 
 from ..originals import socket, threading
 from . import paho_internals as paho
-from .paho_internals import own_thread_of, tell_loop_to_end, wake_network_loop
 
 
 class StayInLoop:
@@ -32,15 +31,15 @@ def stay_in_loop(client: Any) -> StayInLoop | None:
 def network_loop_of(client: Any) -> threading.Thread | None:
     """Return the thread in which *client* is served, be it the client's own or another."""
     stay = stay_in_loop(client)
-    thread: threading.Thread | None = stay.thread if stay else own_thread_of(client)
+    thread: threading.Thread | None = stay.thread if stay else paho.own_thread_of(client)
     return thread
 
 
 def stop_network_loop(client: Any, thread: threading.Thread) -> None:
     """Let the network loop notice at once that it has to end, not at the end of its second."""
-    tell_loop_to_end(client)
+    paho.tell_loop_to_end(client)
     wake_up_of(thread).set()
-    wake_network_loop(client)
+    paho.wake_network_loop(client)
 
 
 class PauseIsOverError(Exception):
@@ -56,7 +55,7 @@ def tell_to_connect(client: Any) -> None:
     if thread is not None and thread is not threading.current_thread():
         vars(client)[TOLD_TO_CONNECT] = True
         wake_up_of(thread).set()
-        wake_network_loop(client)
+        paho.wake_network_loop(client)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import Any, Callable, NamedTuple
 import paho.mqtt.client as mqtt
 import pytest
 
-from ..originals import os, socket, variable
+from ..originals import KIT, os, socket, variable
 from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
 from ..summary import add_to_summary
 from .current_scope import current_scope
@@ -22,8 +22,6 @@ from .lingering import LIBRARIES
 from .listeners import ClientListener
 from .paho_internals import PAHO_MODULE, name_of
 from .sockets import is_connection_open
-
-_KIT = str(Path(__file__).resolve().parent.parent)
 
 
 class _Origin(NamedTuple):
@@ -110,4 +108,4 @@ def _place_of_call(root: Path) -> str:
 
 def _is_ours_or_pahos(frame: FrameType) -> bool:
     is_pahos = frame.f_globals.get("__name__", "").startswith(PAHO_MODULE)
-    return is_pahos or frame.f_code.co_filename.startswith(_KIT)
+    return is_pahos or frame.f_code.co_filename.startswith(KIT)

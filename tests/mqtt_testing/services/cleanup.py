@@ -6,7 +6,6 @@ import contextlib
 import inspect
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import pytest
 
 from ..clients.lingering import lingering_tasks, place_of
 from ..executors import stack_of
-from ..originals import threading
+from ..originals import KIT, threading
 from ..threads import (
     GRACE,
     end_event_loop,
@@ -163,7 +162,4 @@ def _inner_stack_of(thread: threading.Thread) -> str:
 
 def _is_around_service(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    return file.startswith(("<", _KIT)) or is_of_library(file)
-
-
-_KIT = str(Path(__file__).parents[1])
+    return file.startswith(("<", KIT)) or is_of_library(file)

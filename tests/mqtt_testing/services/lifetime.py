@@ -85,11 +85,7 @@ class ServiceUnderTest:
             hold_coroutines(patch, self._build, self._handling.hold, self._gate)
             life.enter_context(leftovers)
             lending = life.enter_context(pool.lending())
-            yield (
-                leftovers,
-                lending,
-                BackgroundTasks(self._build, pool, lending),
-            )
+            yield leftovers, lending, BackgroundTasks(self._build, pool, lending)
         self.leaks += leftovers.named
 
     def _note_connections(self, lending: Lending) -> None:
