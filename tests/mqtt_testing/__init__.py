@@ -84,7 +84,7 @@ REPLACED = (
 )
 """What is replaced, by dotted names. Besides, on objects that a run leaves: ``join`` and
 ``_invoke_excepthook`` of threads that go on at its end, and a filter on log handlers that write to
-pytest's closed streams; and while a service lives, environment variables such as ``MQTT_PORT``, and
-on its class the coroutines that ``hold`` names; and while its own cleanup runs, the handler of
-SIGURG, by which a cleanup that does not end is interrupted; in ``settle_mqtt_clients()``, of
-clients ``_packet_handle`` and TCP_NODELAY."""
+pytest's closed streams; while a service lives, environment variables such as ``MQTT_PORT``, on its
+class the coroutines that ``hold`` names, and the default executor of the event loop that it lives
+in; while its own cleanup runs, the handler of SIGURG, by which a cleanup that does not end is
+interrupted; in ``settle_mqtt_clients()``, of clients ``_packet_handle`` and TCP_NODELAY."""
