@@ -1,7 +1,5 @@
 """The addresses that `migrate.py apply` leads to our broker: those of the suite and its service."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -203,14 +201,7 @@ def test_what_option_3_writes_leads_clients_to_the_broker_of_the_session(
     user.write("tests/test_gateway.py", GATEWAY.replace("HARD_PORT", str(hard_port)))
     assert user.data("apply", "--option", "3")["proof"]["works"]
     assert user.data("apply", "--option", "3")["changes"] == []
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error"],
-        cwd=user.root,
-        env=user.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    run = user.pytest()
     assert run.returncode == 0, run.stdout
 
 

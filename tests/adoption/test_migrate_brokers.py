@@ -1,8 +1,6 @@
 """`migrate.py` on suites that start their brokers without fixtures."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import indent
 
@@ -159,14 +157,7 @@ def test_fix_replaces_a_broker_started_by_hand(by_hand, package):
     assert "Popen" not in text
     assert "time.sleep" not in text
     assert f"from {'.' * package}mqtt_test_broker import TestMQTTBroker\n" in text
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error"],
-        cwd=user.root,
-        env=user.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    run = user.pytest()
     assert run.returncode == 0, run.stdout
     assert not any("starts-broker" in found.kind for found in scan(user.root))
     assert user.data("fix", "--dry-run")["changes"] == []

@@ -1,8 +1,6 @@
 """`scripts/migrate.py fix` replaces brokers started by hand wherever they are, or says why not."""
 
 import socket
-import subprocess
-import sys
 
 import pytest
 from helpers.migrating_user import NEEDS_LIBCST
@@ -284,14 +282,7 @@ def test_what_fix_writes_in_sub_folders_runs(user, hard_port, package):
     text = user.read("tests/unit/test_it.py") + user.read("tests/helpers/__init__.py")
     assert text.count("TestMQTTBroker(port=") == 2
     assert "Popen" not in text
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "error"],
-        cwd=user.root,
-        env=user.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    run = user.pytest()
     assert run.returncode == 0, run.stdout
     assert "2 passed" in run.stdout
 

@@ -142,6 +142,18 @@ class User:
         assert status in (returned, None), result
         return result
 
+    def pytest(self) -> subprocess.CompletedProcess[str]:
+        """Run the suite as it is now, with warnings as errors."""
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-W", "error"],
+            cwd=self.root,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
     def wire(self, option: int) -> None:
         """Do what `apply` does, but for running pytest."""
         changes = planned_changes(self.repository, OPTIONS[option], collected(), self.state)
