@@ -8,7 +8,9 @@ import shutil
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from shared.modules import FOLDER_PREFIX, copy_modules
 from shared.progress import Progress
@@ -67,10 +69,17 @@ class Workspace:
         suite = Suite(repo, [], PYTEST[3:], sys.executable)
         return run_tests(suite, Side(name, ""), self.progress, seconds=RUN_PATIENCE)
 
-    def pytest(self, repo: Path, *words: str, mark: str = "") -> PytestProcess:
+    def pytest(
+        self,
+        repo: Path,
+        *words: str,
+        mark: str = "",
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> PytestProcess:
         """Start pytest, which ends with the ``with`` block that this is for."""
         outputs = Path(tempfile.mkdtemp(dir=self._folder))
-        return PytestProcess([*PYTEST, *words], repo, {**os.environ, RUN_MARK: mark}, outputs)
+        variables = {**os.environ, **environment, RUN_MARK: mark}
+        return PytestProcess([*PYTEST, *words], repo, variables, outputs)
 
     def folders_left(self) -> int:
         """Count the folders of brokers that are there."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 from shared.paths import ROOT
@@ -22,8 +21,7 @@ def lives(workspace: Workspace) -> Iterator[Figure]:
     """Let a thousand services live and end, with any threads, processes, clients, and cleanups."""
     suites = workspace.of(SUITES)
     settings = {"MQTT_COMPOSED_SUITES": str(suites), "MQTT_COMPOSED_SEED": str(workspace.seed)}
-    os.environ.update(settings)
-    with workspace.pytest(ROOT, TEST) as process:
+    with workspace.pytest(ROOT, TEST, environment=settings) as process:
         if not process.ends_within(suites * PATIENCE):
             raise FailedError(f"{suites} suites had not ended after {suites * PATIENCE:g} s")
         status = process.status
