@@ -231,7 +231,7 @@ def _without_broker(before: Ran) -> list[str]:
     if not places:
         return []
     return [
-        f"the before side got no connection to {places}, where nobody answers: "
+        f"the before side got no connection to {places}, where nothing answers: "
         f"{count(len(failed), 'test')} failed there. Start that broker, and verify again"
     ]
 

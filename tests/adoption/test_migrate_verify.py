@@ -393,7 +393,7 @@ def test_it(camera_detector): pass
     user.wire(1)
     verified = user.data("verify", status=None)
     expected = (
-        f"the before side got no connection to localhost:{hard_port}, where nobody answers: "
+        f"the before side got no connection to localhost:{hard_port}, where nothing answers: "
         "1 test failed there"
     )
     assert verified["remarks"][0].startswith(expected)

@@ -250,7 +250,7 @@ def test_what_a_test_leaves_is_ended_without_its_will_and_named(repository):
 
 
 def test_a_session_that_a_test_leaves_is_ended(repository):
-    """Whoever left it: paho without a loan, or none; those of others are left alone."""
+    """Left by paho without a loan, or without paho; those of others are left alone."""
     repository.write(
         "tests/test_it.py",
         """

@@ -114,7 +114,7 @@ def test_other_hosts_are_left_alone_and_named(repository):
                 return lookup(asked, *args, **kwargs)
             monkeypatch.setattr(socket, "getaddrinfo", without_dns)
             def connect(self, address):
-                raise TimeoutError  # nobody answers there
+                raise TimeoutError  # nothing answers there
             monkeypatch.setattr(socket.socket, "connect", connect)
             with pytest.raises(OSError):
                 new_client().connect(host, 1883)

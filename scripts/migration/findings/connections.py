@@ -32,7 +32,7 @@ _NOBODY = re.compile(
     r"^(192\.0\.2|198\.51\.100|203\.0\.113)\.|\.(conf|json|log|pid|py|sock|toml|ya?ml)$",
     re.I,
 )
-"""Hosts of tests that want no connection, the networks that are nobody's, and files."""
+"""Hosts of tests that want no connection, networks for examples, and files."""
 
 _Place = tuple[Optional[ast.expr], Optional[ast.expr]]
 

@@ -90,7 +90,7 @@ class Definitions:
         return (self.repo / folder / "__init__.py").is_file()
 
     def module_named(self, dotted: str, near: Path) -> Module | None:
-        """Find a file by the end of its path: nobody knows what `sys.path` will be."""
+        """Find a file by the end of its path: it is not known what `sys.path` will be."""
         key = (dotted, near.parent)
         if key not in self._named:
             self._named[key] = self._search_module(dotted, near)

@@ -1,4 +1,4 @@
-"""Finds the publishing that a timer puts off until somebody may have subscribed."""
+"""Finds the publishing that a timer puts off until a subscription may be in force."""
 
 from __future__ import annotations
 

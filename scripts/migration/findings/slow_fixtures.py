@@ -9,7 +9,7 @@ from .suite import Suite
 
 
 def import_of_class(suite: Suite, fixture: str, name: str) -> str | None:
-    """Return the import by which the slow fixtures get the class *name*, if nobody else tells.
+    """Return the import by which the slow fixtures get the class *name*, if nothing else tells it.
 
     A test module that imports the class means that one. Else it is looked for in what is imported
     by then: not enough where a fixture imports it in its body, or others by another module name.

@@ -45,7 +45,7 @@ class Probe:
         sys.addaudithook(self._note_connection)
 
     def _note_connection(self, event: str, args: tuple[Any, ...]) -> None:
-        """Tell which addresses are asked for (an audit hook: nobody's mock keeps it from that)."""
+        """Tell which addresses are asked for (an audit hook: no mock keeps it from that)."""
         if event == "socket.connect":
             address = args[1]
         elif event == "socket.getaddrinfo":

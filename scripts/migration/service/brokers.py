@@ -72,7 +72,7 @@ def _is_ours(suite: Suite, function: Function) -> bool:
 
 
 def _names_a_broker(function: Function) -> bool:
-    """Return whether it says where a broker is that nobody starts here."""
+    """Return whether it says where a broker is that is not started here."""
     return bool(_PLACE.search(function.fixture_name)) and _returns_place(function)
 
 

@@ -27,7 +27,7 @@ from .prompt_clients import PromptClients
 from .redirection import (
     DEFAULT_PORT,
     LOOPBACK_HOSTS,
-    NOBODY_THERE,
+    NO_BROKER,
     Redirection,
     end_redirections,
     redirect_to_test_broker,
@@ -230,7 +230,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     config.addinivalue_line(
         "markers",
-        f"{NOBODY_THERE}(*ports): of the ports that are redirected, nobody listens at these, or "
+        f"{NO_BROKER}(*ports): of the ports that are redirected, nothing listens at these, or "
         "without arguments at any",
     )
 

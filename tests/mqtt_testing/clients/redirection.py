@@ -33,10 +33,10 @@ LOOPBACK_HOSTS = (
 
 DEFAULT_PORT = 1883
 
-NOBODY_THERE = "no_mqtt_broker"
-"""The marker of tests that want nobody to listen."""
+NO_BROKER = "no_mqtt_broker"
+"""The marker of tests that want no broker there."""
 
-NOBODYS_HOST = "127.0.0.1"
+DEAD_HOST = "127.0.0.1"
 
 
 class Redirection(NamedTuple):
@@ -80,7 +80,7 @@ class Redirections(ClientListener, SocketLeader):
         self._deserted: Callable[[int], bool] = _none
         self._life = contextlib.ExitStack()
         self._brokers: set[SessionBroker] = set()
-        self._nobody: MQTTEndpoint | None = None
+        self._dead_address: MQTTEndpoint | None = None
         self._addresses: set[str] = set()  # of hosts that were named by their name
         self._led: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.RLock()
@@ -99,7 +99,7 @@ class Redirections(ClientListener, SocketLeader):
             if not self._counting:
                 self._life.close()
                 self._brokers.clear()
-                self._nobody = None
+                self._dead_address = None
             for broker in redirection.brokers.values():
                 broker.stop()
 
@@ -110,8 +110,8 @@ class Redirections(ClientListener, SocketLeader):
                 end_client(client, timeout=1.0)
 
     def begin_test(self, item: pytest.Item) -> None:
-        """Let nobody be there where the test wants that."""
-        markers = list(item.iter_markers(NOBODY_THERE))
+        """Let no broker be there where the test wants that."""
+        markers = list(item.iter_markers(NO_BROKER))
         ports = {port for marker in markers for port in marker.args}
         is_everywhere = any(not marker.args for marker in markers)
         self._deserted = _all if is_everywhere else ports.__contains__
@@ -139,7 +139,7 @@ class Redirections(ClientListener, SocketLeader):
             return None
         with self._lock:
             if self._deserted(port) and not current_scope.is_wide:
-                return self._reserve_for_nobody()
+                return self._reserve_dead_address()
             return self._started(naming[0].broker_for(port))
 
     def passed_over(self, host: str, port: int, addresses: Collection[str] = ()) -> None:
@@ -170,12 +170,12 @@ class Redirections(ClientListener, SocketLeader):
             self._brokers.add(broker)
         return broker
 
-    def _reserve_for_nobody(self) -> MQTTEndpoint:
-        """Return an address at which nobody listens, as long as this is in force."""
-        if self._nobody is None:
-            reservation = self._life.enter_context(reserve_port(NOBODYS_HOST, 0))
-            self._nobody = MQTTEndpoint(NOBODYS_HOST, reservation.getsockname()[1])
-        return self._nobody
+    def _reserve_dead_address(self) -> MQTTEndpoint:
+        """Return an address at which nothing listens, as long as this is in force."""
+        if self._dead_address is None:
+            reservation = self._life.enter_context(reserve_port(DEAD_HOST, 0))
+            self._dead_address = MQTTEndpoint(DEAD_HOST, reservation.getsockname()[1])
+        return self._dead_address
 
 
 def _none(_port: int) -> bool:
