@@ -12,6 +12,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from ..originals import os, select, socket, threading, time
+from ..wire.packets import DISCONNECT
 from . import limits
 from . import paho_internals as paho
 from .event_loop import in_thread_of_event_loop, leave_event_loop
@@ -79,9 +80,6 @@ def end_connection(connection: socket.socket, timeout: float = limits.TIMEOUT) -
         stream.settimeout(timeout)
         stream.sendall(DISCONNECT)
         _wait_for_end(stream, time.monotonic() + timeout)
-
-
-DISCONNECT = b"\xe0\x00"
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..broker.errors import BrokerError
 from ..originals import socket, threading, time
+from ..wire.packets import PINGREQ
 from . import limits
 from . import paho_internals as paho
 from .event_loop import (
@@ -19,7 +20,6 @@ from .event_loop import (
 from .listeners import is_about_to_connect, is_listening, known_clients
 from .network_loop import network_loop_of
 
-PINGREQ = b"\xc0\x00"
 PINGRESP = 0xD0
 
 QUIET_ROUNDS = 2

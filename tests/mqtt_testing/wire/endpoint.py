@@ -9,7 +9,7 @@ from typing import Any
 
 from ..originals import os, socket
 from .own_connections import left_alone
-from .packets import SecretPacket, connect_packet, receive
+from .packets import DISCONNECT, SecretPacket, connect_packet, receive
 
 LONGEST_REPLY = 65536
 """Bytes of headers with which a server may answer a websocket upgrade."""
@@ -104,7 +104,7 @@ class MQTTEndpoint:
             OSError: the broker cannot be reached.
         """
         with self._open_socket(timeout) as connection:
-            self._exchange_connect(connection, client_id, and_then=b"\xe0\x00")  # DISCONNECT
+            self._exchange_connect(connection, client_id, and_then=DISCONNECT)
 
     def _exchange_connect(
         self,

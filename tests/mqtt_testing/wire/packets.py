@@ -9,6 +9,9 @@ from typing import Any, Callable, NamedTuple
 
 from ..originals import socket
 
+DISCONNECT = b"\xe0\x00"
+PINGREQ = b"\xc0\x00"
+
 
 class SecretPacket(bytes):
     """A packet with a password in it."""
