@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from traceback import walk_stack
 from types import ModuleType
 from typing import Any, Callable
 
 import pytest
 from _pytest import fixtures
+
+from .originals import threading
 
 NEEDED = (
     "FixtureDef.argname",
@@ -26,6 +30,7 @@ NEEDED = (
     "Function._fixtureinfo",
     "Function._initrequest",
     "Session._fixturemanager",
+    "fixtures.pytest_fixture_setup",
     "fixture._fixture_function or __pytest_wrapped__",  # since pytest 8.4, and before
     "fixture._fixture_function_marker or _pytestfixturefunction",
 )
@@ -52,10 +57,9 @@ def check_pytest() -> None:
 def is_there(needed: str) -> bool:
     """Return whether pytest has a name of `NEEDED`."""
     owner_name, _, names = needed.partition(".")
-    if owner_name == "fixture":
-        owner: Any = pytest.fixture(lambda: None)
-    else:
-        owner = getattr(pytest, owner_name, getattr(fixtures, owner_name, None))
+    owners = {**vars(fixtures), **vars(pytest), "fixtures": fixtures}
+    owners["fixture"] = pytest.fixture(lambda: None)
+    owner = owners.get(owner_name)
     return any(_has_attribute(owner, name) for name in names.split(" or "))
 
 
@@ -187,6 +191,14 @@ def replaced_in(name: str, definition: Any, item: pytest.Item) -> Any:
     """Return the definition that *definition* was put in front of, if it was in a test."""
     known = _info(item).name2fixturedefs.get(name, ()) if has_fixtures(item) else ()
     return known[-2] if known and known[-1] is definition else None
+
+
+def sets_up_for_several_tests() -> bool:
+    """Return whether a fixture is set up now that is wider than a test; ``setUpClass`` is one."""
+    innermost = sys._current_frames().get(threading.main_thread().ident or 0)
+    set_up = fixtures.pytest_fixture_setup.__code__
+    frames = [frame for frame, _ in walk_stack(innermost) if frame.f_code is set_up]
+    return any(frame.f_locals["fixturedef"].scope != "function" for frame in frames)
 
 
 def renew_request(item: pytest.Item) -> None:

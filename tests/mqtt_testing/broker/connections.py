@@ -17,7 +17,7 @@ READY_ID_PREFIX = "ready-"
 _NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
 
 
-_PERSISTENT = re.compile(r"New client connected from \S+ as (.+) \(p(?:\d, c0|5, c1)")
+_CONNECTED = re.compile(r"New client connected from \S+ as (.+) \(p(\d), c(\d)")
 _GONE = re.compile(r"Client (.+?)(?: \[\S+\])? (?:disconnected|closed its connection|has exceeded)")
 
 
@@ -29,9 +29,11 @@ def sessions_left(log: str) -> set[str]:
     left: set[str] = set()
     here: set[str] = set()
     for line in log.splitlines():
-        for client_id in _PERSISTENT.findall(line):
-            here.add(client_id)
+        for client_id, protocol, is_clean in _CONNECTED.findall(line):
             left.discard(client_id)
+            here.discard(client_id)
+            if protocol == "5" or is_clean == "0":
+                here.add(client_id)
         for client_id in here.intersection(_GONE.findall(line)):
             left.add(client_id)
     return {client_id for client_id in left if not client_id.startswith(OBSERVER_ID_PREFIX)}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ..originals import KIT, variable
-from ..pytest_internals import LEAKS_ON_PURPOSE
+from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
 from ..summary import add_to_summary
 
 if TYPE_CHECKING:
@@ -40,16 +40,24 @@ _OF_RUNNERS = ("anyio.", "pytest_asyncio.", "unittest.")
 
 
 class LingeringTasks:
-    """Ends what tests leave in event loops: in those that close, and in those that go on."""
+    """Ends what tests leave in event loops: in those that close, and in those that go on.
+
+    It is a plugin of runs that have async tests.
+    """
 
     def __init__(self) -> None:
-        self.is_excused = False
-        """Whether the test is marked to leave something."""
+        self.test: pytest.Item | None = None
+        """The one that runs, or ran last."""
         self._patch = pytest.MonkeyPatch()
         self._patched: set[str] = set()
         self._loops: weakref.WeakSet[Any] = weakref.WeakSet()
         self._of_others: weakref.WeakSet[Any] = weakref.WeakSet()
         self._unsure: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether the test is marked to leave something."""
+        return self.test is not None and leaks_on_purpose(self.test)
 
     def begin(self) -> None:
         """Take what there is already for that of others."""
@@ -63,6 +71,13 @@ class LingeringTasks:
             self._patch.setattr(case, TEAR_DOWN, self._ending_first(getattr(case, TEAR_DOWN)))
         for loop in self._open_loops():
             self._of_others.update(_tasks_in(loop))
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        """Know pytest-asyncio's event loops from their beginning."""
+        outcome: Any = yield
+        if fixturedef.argname.endswith("_scoped_runner") and outcome.excinfo is None:
+            self.know(outcome.get_result().get_loop())
 
     def know(self, loop: asyncio.AbstractEventLoop) -> None:
         """Know a loop from here on; what it runs by now may be that of a wider fixture."""
@@ -82,6 +97,7 @@ class LingeringTasks:
         """Leave the runners as they were."""
         self._patch.undo()
         self._patched.clear()
+        self.test = None
 
     def _open_loops(self) -> Iterator[Any]:
         return (loop for loop in tuple(self._loops) if not loop.is_closed())

@@ -15,11 +15,11 @@ from ..broker.external import SessionBroker
 from ..broker.plugin import brokers_of_test, errors_as_failures
 from ..broker.process import TestMQTTBroker
 from ..originals import os
-from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose, scope_in_use
+from ..pytest_internals import LEAKS_ON_PURPOSE, scope_in_use
 from ..summary import add_to_summary
 from ..wire.endpoint import address
 from .admission import DeadBrokerError, MQTTConnectionError
-from .current_scope import current_scope
+from .async_tests import register_where_async
 from .lingering import lingering_tasks
 from .monitor import MQTTMonitor
 from .pool import SharedMQTTPool
@@ -237,8 +237,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Know what the markers of a test say."""
-    lingering_tasks.is_excused = leaks_on_purpose(item)
+    """Know the test, and what its markers say."""
+    lingering_tasks.test = item
     redirections.begin_test(item)
 
 
@@ -254,13 +254,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     end_redirections(config)
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
-    """Know what is for more than a test, and pytest-asyncio's event loops from their beginning."""
-    with current_scope.of(fixturedef.scope):
-        outcome: Any = yield
-    if fixturedef.argname.endswith("_scoped_runner") and outcome.excinfo is None:
-        lingering_tasks.know(outcome.get_result().get_loop())
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Know event loops where there are async tests."""
+    register_where_async(lingering_tasks, config, items)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

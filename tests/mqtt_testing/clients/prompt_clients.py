@@ -14,9 +14,8 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from ..originals import KIT, os, socket, variable
-from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
+from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose, sets_up_for_several_tests
 from ..summary import add_to_summary
-from .current_scope import current_scope
 from .ending import end_client, end_connection, is_in_use
 from .lingering import LIBRARIES
 from .listeners import ClientListener
@@ -52,14 +51,14 @@ class PromptClients(ClientListener):
     def created(self, client: mqtt.Client) -> None:
         """Note *client*; one that a fixture of a wider scope makes outlives the test."""
         self.opened(client)
-        if not current_scope.is_wide:
+        if not sets_up_for_several_tests():
             self._of_the_test.append(client)
 
     def opened(self, connection: Any) -> None:
         """Note a connection, in the same way."""
         test = variable("PYTEST_CURRENT_TEST", "no test").split(" ")[0]
         place = _place_of_call(self._config.rootpath)
-        self._origins[connection] = _Origin(place, test, current_scope.is_wide)
+        self._origins[connection] = _Origin(place, test, sets_up_for_several_tests())
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:

@@ -17,10 +17,10 @@ from ..broker.external import SessionBroker
 from ..broker.plugin import broker_of_session, used_by_all_tests
 from ..broker.process import TestMQTTBroker, is_a_test_broker
 from ..originals import socket, threading, variable
+from ..pytest_internals import sets_up_for_several_tests
 from ..summary import add_to_summary, runs
 from ..wire.endpoint import MQTTEndpoint
 from .admission import admit
-from .current_scope import current_scope
 from .ending import end_client, is_in_use
 from .listeners import ClientListener, tell_opened
 from .pool import means_a_test_broker
@@ -138,7 +138,7 @@ class Redirections(ClientListener, SocketLeader):
         if not naming or is_a_test_broker(host, port):
             return None
         with self._lock:
-            if self._deserted(port) and not current_scope.is_wide:
+            if self._deserted(port) and not sets_up_for_several_tests():
                 return self._reserve_dead_address()
             return self._started(naming[0].broker_for(port))
 

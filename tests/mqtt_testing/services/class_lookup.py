@@ -71,8 +71,9 @@ class _Lookup:
 
     def only_one_in(self, candidates: Iterable[Any]) -> type | None:
         """Return the class in those candidates that are modules; fail if there are several."""
-        modules = [module for module in candidates if isinstance(module, ModuleType)]
-        classes = list(dict.fromkeys(filter(None, (self._of(vars(m)) for m in modules))))
+        namespaces = [vars(module) for module in candidates if isinstance(module, ModuleType)]
+        seeing = [namespace for namespace in namespaces if self._class_name in namespace]
+        classes = list(dict.fromkeys(filter(None, map(self._of, seeing))))
         if len(classes) > 1:
             names = ", ".join(f"{c.__module__}.{c.__qualname__}" for c in classes)
             pytest.fail(

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ..clients.async_tests import is_async, register_where_async
+
 
 class _InLoop(NamedTuple):
     function: Any
@@ -28,27 +30,38 @@ def offer_in_loop(function: Any, in_loop: Any, set_up: Callable[..., tuple[Any, 
     setattr(function, _OFFER, _InLoop(in_loop, set_up))
 
 
-@pytest.hookimpl(hookwrapper=True, tryfirst=True)
-def pytest_fixture_setup(fixturedef: Any, request: Any) -> Iterator[None]:
-    """Give plugins the async function of a fixture that has one, in an async test."""
-    offered = getattr(fixturedef.func, _OFFER, None)
-    if offered is None or not _runs_in_loop(request.node):
-        yield
-        return
-    with contextlib.suppress(Exception):  # which the fixture itself will meet, and say better
-        build, _ = offered.set_up(request)
-        if not may_need_loop(build):
+class _InAsyncTests:
+    """A plugin of runs that have async tests."""
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any, request: Any) -> Iterator[None]:
+        """Give plugins the async function of a fixture that has one, in an async test."""
+        offered = getattr(fixturedef.func, _OFFER, None)
+        if offered is None or not _runs_in_loop(request.node):
             yield
             return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fixturedef, "func", offered.function)
-        marker = request.node.get_closest_marker("asyncio")
-        # As pytest_asyncio.fixture() marks a function, which may not be imported.
-        vars(offered.function).update(
-            _force_asyncio_fixture=marker is not None,
-            _loop_scope=marker and _scope_of_loop(marker, request.config),
-        )
-        yield
+        with contextlib.suppress(Exception):  # which the fixture itself will meet, and say better
+            build, _ = offered.set_up(request)
+            if not may_need_loop(build):
+                yield
+                return
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(fixturedef, "func", offered.function)
+            marker = request.node.get_closest_marker("asyncio")
+            # As pytest_asyncio.fixture() marks a function, which may not be imported.
+            vars(offered.function).update(
+                _force_asyncio_fixture=marker is not None,
+                _loop_scope=marker and _scope_of_loop(marker, request.config),
+            )
+            yield
+
+
+_in_async_tests = _InAsyncTests()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Let fixtures be async where there are async tests."""
+    register_where_async(_in_async_tests, config, items)
 
 
 def _scope_of_loop(marker: pytest.Mark, config: pytest.Config) -> str | None:
@@ -60,12 +73,10 @@ def _scope_of_loop(marker: pytest.Mark, config: pytest.Config) -> str | None:
 
 def _runs_in_loop(item: Any) -> bool:
     """Return whether a plugin runs a test in an event loop, and so fixtures, too."""
-    function: Any = inspect.unwrap(getattr(item, "obj", lambda: None))
-    function = getattr(getattr(function, "hypothesis", None), "inner_test", function)
     is_marked = item.get_closest_marker("asyncio") or "anyio_backend" in item.fixturenames
     unittest: Any = sys.modules.get("unittest")  # whose loops are its own
     is_own = unittest and issubclass(getattr(item, "cls", None) or object, unittest.TestCase)
-    return bool(inspect.iscoroutinefunction(function) and is_marked and not is_own)
+    return bool(is_async(item) and is_marked and not is_own)
 
 
 def may_need_loop(build: Any) -> bool:

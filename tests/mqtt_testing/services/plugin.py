@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..executors import futures_fix
 from .class_lookup import class_fixture
-from .current_loop import pytest_fixture_setup
+from .current_loop import pytest_collection_modifyitems
 from .fixture import ServiceFixtureError, Usual, service_fixture
 from .override import (
     override_fixture,
@@ -24,8 +24,8 @@ __all__ = [
     "futures_fix",
     "override_fixture",
     "pytest_addhooks",
+    "pytest_collection_modifyitems",
     "pytest_collectstart",
-    "pytest_fixture_setup",
     "pytest_generate_tests",
     "pytest_itemcollected",
     "pytest_runtest_makereport",
