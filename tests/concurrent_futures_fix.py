@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Executors that end cleanly, and a test run that ends with its last test.
 
-Needs pytest alone. Copy the file into ``tests/``, and import the fixture in
-``tests/conftest.py``; it applies itself::
+Needs pytest alone. Copy the file into ``tests/``, and write in ``conftest.py``::
 
     from concurrent_futures_fix import fix_concurrent_futures  # noqa: F401
 
@@ -145,6 +144,7 @@ def _retire(executor: Any) -> set[threading.Thread]:
     """Shut *executor* down for good; return its threads, which may not have ended."""
     threads, processes = threads_of(executor), processes_of(executor)
     vars(executor)["submit"] = _refuse
+    _made.pop(id(executor), None)
     # Past an override: a subclass may know an older signature, or wait.
     classes: Any = type(executor).__mro__
     own = next(cls for cls in classes if cls.__module__.startswith("concurrent."))

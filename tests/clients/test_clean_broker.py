@@ -1,7 +1,12 @@
+import socket
+
 import paho.mqtt.client as mqtt
 import pytest
 from helpers.drop_in import Repository
 from helpers.inbox import Inbox, subscribe
+from mqtt_testing.broker.connections import sessions_left
+from mqtt_testing.wire.endpoint import MQTTEndpoint
+from mqtt_testing.wire.packets import DISCONNECT
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -115,6 +120,17 @@ class TestCleanBroker:
             """,
         )
         repository.run("-W", "error").assert_outcomes(passed=2)
+
+    def test_a_session_is_ended_once(self, isolated_mqtt_broker):
+        broker = isolated_mqtt_broker.start()
+        endpoint = MQTTEndpoint(broker.host, broker.port)
+        with socket.create_connection((broker.host, broker.port)) as connection:
+            connection.sendall(b"\x10\x0d\x00\x04MQTT\x04\x00\x00\x3c\x00\x01p" + DISCONNECT)
+            assert connection.recv(4) == b"\x20\x02\x00\x00"
+            assert connection.recv(1) == b"", "the broker has closed it"
+        assert sessions_left(broker.log) == {"p"}
+        endpoint.end_session("p")
+        assert sessions_left(broker.log) == set()
 
     def test_topics_are_not_shared(self, repository):
         repository.write(

@@ -133,6 +133,27 @@ def test_option_2_alone_replaces_the_constructors_of_executors(pytester):
     assert found == {"test_it": EXECUTORS, "after": set()}
 
 
+@pytest.mark.parametrize(("kind", "hooks"), [("", 0), ("async ", 2)])
+def test_only_async_tests_have_hooks_around_each_fixture(pytester, kind, hooks):
+    repository = Repository(pytester, ALL_MODULES)
+    repository.write("tests/conftest.py", CONFTEST)
+    repository.write(
+        "tests/test_it.py",
+        f"""
+        import pytest
+
+        def test_it(request):
+            around = request.config.hook.pytest_fixture_setup.get_hookimpls()
+            ours = [hook for hook in around if "mqtt_testing" in hook.function.__module__]
+            assert len(ours) == {hooks}
+
+        @pytest.mark.skip
+        {kind}def test_other(): pass
+        """,
+    )
+    repository.run().assert_outcomes(passed=1, skipped=1)
+
+
 def test_importing_a_room_changes_nothing(pytester):
     repository = Repository(pytester, ALL_MODULES)
     kit = repository.tests / "mqtt_testing"

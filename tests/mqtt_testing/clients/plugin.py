@@ -237,15 +237,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Know the test, and what its markers say."""
+    """Know the test, whose markers say what it wants."""
     lingering_tasks.test = item
-    redirections.begin_test(item)
+    redirections.test = item
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown() -> None:
     """End what the marker of a test says before fixtures of a wider scope are torn down."""
-    redirections.end_test()
+    redirections.test = None
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -76,8 +76,9 @@ class Redirections(ClientListener, SocketLeader):
     """Leads the clients of this process to brokers of the tests while any redirection counts."""
 
     def __init__(self) -> None:
+        self.test: pytest.Item | None = None
+        """The one that runs, until it is torn down."""
         self._counting: list[Redirection] = []
-        self._deserted: Callable[[int], bool] = _none
         self._life = contextlib.ExitStack()
         self._brokers: set[SessionBroker] = set()
         self._dead_address: MQTTEndpoint | None = None
@@ -109,17 +110,6 @@ class Redirections(ClientListener, SocketLeader):
             with contextlib.suppress(TimeoutError):
                 end_client(client, timeout=1.0)
 
-    def begin_test(self, item: pytest.Item) -> None:
-        """Let no broker be there where the test wants that."""
-        markers = list(item.iter_markers(NO_BROKER))
-        ports = {port for marker in markers for port in marker.args}
-        is_everywhere = any(not marker.args for marker in markers)
-        self._deserted = _all if is_everywhere else ports.__contains__
-
-    def end_test(self) -> None:
-        """Let brokers be there again, for the fixtures of the test that are wider than it."""
-        self._deserted = _none
-
     def route(self, client: mqtt.Client, host: str, port: int) -> tuple[str, int]:
         """Lead *client* to a broker of the tests if a redirection says so."""
         if means_a_test_broker(client, host, port):
@@ -138,7 +128,7 @@ class Redirections(ClientListener, SocketLeader):
         if not naming or is_a_test_broker(host, port):
             return None
         with self._lock:
-            if self._deserted(port) and not sets_up_for_several_tests():
+            if self._is_deserted(port):
                 return self._reserve_dead_address()
             return self._started(naming[0].broker_for(port))
 
@@ -170,20 +160,18 @@ class Redirections(ClientListener, SocketLeader):
             self._brokers.add(broker)
         return broker
 
+    def _is_deserted(self, port: int) -> bool:
+        if self.test is None or sets_up_for_several_tests():
+            return False
+        markers = self.test.iter_markers(NO_BROKER)
+        return any(not marker.args or port in marker.args for marker in markers)
+
     def _reserve_dead_address(self) -> MQTTEndpoint:
         """Return an address at which nothing listens, as long as this is in force."""
         if self._dead_address is None:
             reservation = self._life.enter_context(reserve_port(DEAD_HOST, 0))
             self._dead_address = MQTTEndpoint(DEAD_HOST, reservation.getsockname()[1])
         return self._dead_address
-
-
-def _none(_port: int) -> bool:
-    return False
-
-
-def _all(_port: int) -> bool:
-    return True
 
 
 redirections = Redirections()

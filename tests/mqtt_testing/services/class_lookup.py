@@ -71,13 +71,15 @@ class _Lookup:
 
     def only_one_in(self, candidates: Iterable[Any]) -> type | None:
         """Return the class in those candidates that are modules; fail if there are several."""
-        namespaces = [vars(module) for module in candidates if isinstance(module, ModuleType)]
-        seeing = [namespace for namespace in namespaces if self._class_name in namespace]
+        name = self._class_name
+        # Proxies such as flask.request pass for what they stand for.
+        modules = [value for value in candidates if issubclass(type(value), ModuleType)]
+        seeing = [vars(module) for module in modules if name in vars(module)]
         classes = list(dict.fromkeys(filter(None, map(self._of, seeing))))
         if len(classes) > 1:
-            names = ", ".join(f"{c.__module__}.{c.__qualname__}" for c in classes)
+            places = ", ".join(f"{c.__module__}.{c.__qualname__}" for c in classes)
             pytest.fail(
-                f"There are several classes {self._class_name}: {names}. Import the one that is "
+                f"There are several classes {name}: {places}. Import the one that is "
                 f"meant in the test module, or override the fixture {self._fixture_name} to "
                 "return it.",
                 pytrace=False,
