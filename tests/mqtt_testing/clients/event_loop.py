@@ -57,7 +57,6 @@ async def told(telling: Telling, timeout: float | None = None) -> bool:
 
 async def settled(act: Callable[[], object]) -> None:
     """Await that a thread has called *act*, and let the loop handle what has come by then."""
-    import asyncio
 
     @contextlib.contextmanager
     def calling(tell: Callable[[], object]) -> Iterator[None]:
@@ -70,6 +69,13 @@ async def settled(act: Callable[[], object]) -> None:
         yield
 
     await told(calling, limits.TIMEOUT)
+    await handled()
+
+
+async def handled() -> None:
+    """Let the loop handle what has come."""
+    import asyncio
+
     for _ in range(SETTLING_ROUNDS):
         await asyncio.sleep(0)
 

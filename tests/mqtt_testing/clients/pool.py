@@ -53,6 +53,21 @@ class Lending:
     def __init__(self) -> None:
         self.clients: list[Any] = []
         self.any_address = True
+        self._listeners: list[Callable[[], object]] = []
+
+    @contextlib.contextmanager
+    def telling(self, tell: Callable[[], object]) -> Iterator[None]:
+        """Call *tell* each time that the broker lets one of the clients in, or refuses it."""
+        self._listeners.append(tell)
+        try:
+            yield
+        finally:
+            self._listeners.remove(tell)
+
+    def answered(self) -> None:
+        """Tell that the broker has answered a client."""
+        for tell in tuple(self._listeners):
+            tell()
 
 
 class SharedMQTTPool(ClientListener):
@@ -344,6 +359,8 @@ class SharedMQTTPool(ClientListener):
         if will_topic is not None:
             self._publications.topics.add(will_topic)
         loan.answered.set()
+        for lending in tuple(self._lending):
+            lending.answered()
 
     def published(
         self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..clients import limits
 from ..clients import paho_internals as paho
-from ..clients.event_loop import settled
+from ..clients.event_loop import handled, settled, told
 from ..clients.lingering import is_runner, lingering_tasks
 from ..clients.pool import Lending, SharedMQTTPool
 from ..originals import time
@@ -76,20 +76,34 @@ class ServiceInLoop(ServiceUnderTest):
 
         It has once a round through the broker and the loop brings no new client or packet.
         """
-        deadline, before, rounds = time.monotonic() + limits.TIMEOUT, _state_of(lending), 0
+        deadline, rounds = time.monotonic() + limits.TIMEOUT, 0
+        before: list[tuple[bool, int]] | None = None
+        await handled()
         while time.monotonic() < deadline:
-            await settled(lambda: pool.await_connections(lending))
             raise_error_of(self._task)
             if self._task is not None and self._task.done():
                 raise ServiceFixtureError(f"{self._handling.run}() has returned: name it start")
-            now, rounds = _state_of(lending), rounds + 1
-            is_under_way = not all(connected for connected, _ in now) or (
-                not now and self._task is not None and rounds < PATIENCE
-            )
-            if now == before and not is_under_way:
+            now = _state_of(lending)
+            is_awaited = self._task is not None and not now and rounds < PATIENCE
+            if now == before and not is_awaited:
                 break
-            before = now
+            if all(connected for connected, _ in now):
+                before, rounds = now, rounds + 1
+                await settled(lambda: pool.await_connections(lending))
+            else:
+                await told(lambda tell: self._telling(lending, tell), deadline - time.monotonic())
+                await handled()
         self._note_connections(lending)
+
+    @contextlib.contextmanager
+    def _telling(self, lending: Lending, tell: Callable[[], object]) -> Iterator[None]:
+        """Call *tell* as the broker answers a client, or has, and as the service's task ends."""
+        with lending.telling(tell):
+            if self._task is not None:
+                self._task.add_done_callback(lambda _task: tell())
+            if all(connected for connected, _ in _state_of(lending)):
+                tell()
+            yield
 
     async def _end(self, of_others: set[asyncio.Task[Any]], cleanup: Cleanup | None) -> None:
         """Let the service end itself, and then its tasks."""
