@@ -89,6 +89,73 @@ async def test_left(mqtt_monitor):
     result.stdout.fnmatch_lines([LEFT, "*Service.stubborn*did not let itself be cancelled*"])
 
 
+WIDER = """
+{imports}
+
+@pytest.fixture(scope={scope!r})
+def anyio_backend():
+    return "asyncio"
+
+async def handle():
+    await asyncio.Event().wait()
+
+async def serve(client, handling):
+    await client.subscribe("cmd")
+    async for message in client.messages:
+        handling.append(asyncio.create_task(handle()))
+        later = lambda: handling.append(asyncio.ensure_future(handle()))
+        asyncio.get_running_loop().call_soon(later)
+        await client.publish("state", message.payload)
+
+@{fixture}(scope={scope!r})
+async def hub(session_mqtt_broker):
+    async with aiomqtt.Client(session_mqtt_broker.host, session_mqtt_broker.port) as client:
+        handling = []
+        serving = asyncio.create_task(serve(client, handling))
+        await asyncio.sleep(0.1)
+        yield
+        assert [task.done() for task in (serving, *handling)] == [False] * 7
+        for task in (serving, *handling):
+            task.cancel()
+        await asyncio.wait([serving, *handling])
+
+@pytest.mark.parametrize("number", range(3))
+async def test_left(hub, mqtt_client, mqtt_monitor, number):
+    mqtt_client.publish("cmd")
+    await mqtt_monitor.wait_for("state")
+    asyncio.create_task(Service().stubborn())
+    await asyncio.sleep(0)
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in WAYS if not name.endswith("function")])
+def test_what_a_service_of_a_wider_scope_creates_is_left_to_it(pytester, name):
+    is_anyio, scope = name == "anyio", "session" if name == "anyio" else name.partition("-")[2]
+    wider = WIDER.format(
+        imports="" if is_anyio else "import pytest_asyncio",
+        fixture="pytest.fixture" if is_anyio else "pytest_asyncio.fixture",
+        scope=scope,
+    )
+    result = WAYS[name].run(pytester, SERVICE + wider)
+    result.assert_outcomes(passed=3)
+    named = re.findall(r"::test_left\[(\d)\]: task Service\.stubborn", result.stdout.str())
+    assert sorted(named) == ["0", "1", "2"]
+    assert result.stdout.str().count(": task ") == 3
+
+
+def test_a_wait_of_the_monitor_is_named_as_such(pytester):
+    result = WAYS["strict-function"].run(
+        pytester,
+        """
+async def test_left(mqtt_monitor):
+    asyncio.create_task(mqtt_monitor.wait_for("x", timeout=60))
+    await asyncio.sleep(0)
+""",
+    )
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([LEFT, "*test_left: task mqtt_monitor.wait_for('x', ...). *"])
+
+
 @each_way
 def test_leaks_on_purpose_excuses_them(pytester, way):
     result = way.run(

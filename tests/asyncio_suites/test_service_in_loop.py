@@ -75,6 +75,29 @@ def test_synchronous(mqtt_client, mqtt_monitor):
     assert result.stderr.str() == ""
 
 
+TWO = """
+def build() -> Dimmer:
+    return Dimmer("hall")
+
+hall = service_fixture(build, run="run", hold="_report_forever", cleanup="stop")
+"""
+
+
+@each_way
+def test_the_end_of_a_service_leaves_another_in_its_loop_alone(pytester, way):
+    result = way.run(
+        pytester,
+        """
+async def test_it(dimmer, hall, mqtt_client, mqtt_monitor):
+    for number, name in enumerate(["lamp", "hall", "lamp"]):
+        mqtt_client.publish(f"{name}/set", str(number))
+        await mqtt_monitor.wait_for(f"{name}/level", where=lambda m: int(m.payload) == number)
+""",
+        conftest=FIXTURE + TWO,
+    )
+    assert_nothing_left(result, passed=1)
+
+
 ASYNC_FIXTURES = {
     "coroutine": "return Dimmer('slow')",
     "generator": "yield Dimmer('slow')",

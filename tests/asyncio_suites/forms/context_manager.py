@@ -20,7 +20,7 @@ class Service:
         """End the task, and disconnect."""
         self.listening.cancel()
         await asyncio.wait([self.listening])
-        await self.client.__aexit__(None, None, None)
+        await self.client.__aexit__(*exc_info)
 
     async def _listen(self):
         async for message in self.client.messages:

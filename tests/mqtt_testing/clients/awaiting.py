@@ -26,7 +26,7 @@ class Wait(Coroutine[Any, Any, Any]):
     """
 
     def __init__(self, call: str, begin: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        self._call = call
+        self._call = self.__qualname__ = call  # by which a task of it is named
         self._begin = begin
         self._coroutine: Coroutine[Any, Any, Any] | None = None
         self._is_refused = False

@@ -92,6 +92,15 @@ def note_event_loop(client: Any) -> None:
         lingering_tasks.know(loop)
 
 
+def know_event_loop(client: Any) -> None:
+    """Note it for *client*, which publishes here, if its CONNACK came before any was noted.
+
+    A fixture of a wider scope may have connected it before there was a pool.
+    """
+    if _SERVED_BY not in vars(client) and running_loop() and client.on_socket_register_write:
+        note_event_loop(client)
+
+
 def _no_loop() -> None:
     """Stand for the loop of a client that none serves."""
 

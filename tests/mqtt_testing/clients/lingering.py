@@ -21,6 +21,7 @@ import pytest
 from ..originals import KIT, variable
 from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose
 from ..summary import add_to_summary
+from .families import Family
 
 if TYPE_CHECKING:
     import asyncio
@@ -51,8 +52,8 @@ class LingeringTasks:
         self._patch = pytest.MonkeyPatch()
         self._patched: set[str] = set()
         self._loops: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._of_others: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._unsure: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._of_others = Family()
+        self._unsure = Family()
 
     @property
     def is_excused(self) -> bool:
@@ -70,7 +71,7 @@ class LingeringTasks:
             self._patched.add(TEAR_DOWN)
             self._patch.setattr(case, TEAR_DOWN, self._ending_first(getattr(case, TEAR_DOWN)))
         for loop in self._open_loops():
-            self._of_others.update(_tasks_in(loop))
+            self._of_others.add(loop, tasks_in(loop))
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
@@ -83,13 +84,13 @@ class LingeringTasks:
         """Know a loop from here on; what it runs by now may be that of a wider fixture."""
         if loop not in self._loops:
             self._loops.add(loop)
-            self._unsure.update(_tasks_in(loop))
+            self._unsure.add(loop, tasks_in(loop))
 
     def end(self) -> None:
         """End what the test has left in the loops that go on."""
         for loop in self._open_loops() if not self.is_excused else ():
             kept = {*self._of_others, *self._unsure}
-            tasks = {t for t in _tasks_in(loop) - kept if not is_runner(t)}
+            tasks = tasks_in(loop) - kept
             if tasks and not loop.is_running():
                 loop.run_until_complete(self.ended(tasks))
 
@@ -106,7 +107,7 @@ class LingeringTasks:
         """Stand in for what a runner calls as it closes its loop."""
         import asyncio
 
-        tasks = _tasks_in(loop)
+        tasks = asyncio.all_tasks(loop)
         # The end of asyncio.run() is how programs end their tasks.
         is_program = any(f.f_code is asyncio.run.__code__ for f, _ in walk_stack(None))
         for task in loop.run_until_complete(self.ended(tasks, is_expected=is_program)):
@@ -119,7 +120,7 @@ class LingeringTasks:
         @functools.wraps(tear_down)
         def end_and_tear_down(case: Any) -> None:
             loop = vars(case)["_asyncioTestLoop"]
-            loop.run_until_complete(self.ended({t for t in _tasks_in(loop) if not is_runner(t)}))
+            loop.run_until_complete(self.ended(tasks_in(loop)))
             tear_down(case)
 
         return end_and_tear_down
@@ -131,7 +132,7 @@ class LingeringTasks:
         """
         import asyncio
 
-        places = {task: place_of(task) for task in tasks if not is_runner(task)}
+        places = {task: place_of(task) for task in tasks if not _is_runner(task)}
         own = {task for task in places if _own_frames(task)}  # others run for the sake of these
         stubborn: set[Any] = set()
         left = set(tasks)
@@ -159,10 +160,11 @@ class LingeringTasks:
 _OUTCOMES = ("", ", which did not let itself be cancelled at once", ", which goes on nevertheless")
 
 
-def _tasks_in(loop: asyncio.AbstractEventLoop) -> set[Any]:
+def tasks_in(loop: asyncio.AbstractEventLoop) -> set[Any]:
+    """Return the tasks in *loop*, but for those in which a plugin runs its tests."""
     import asyncio
 
-    return set(asyncio.all_tasks(loop))
+    return {task for task in asyncio.all_tasks(loop) if not _is_runner(task)}
 
 
 def _frames_of(task: Any) -> Iterator[FrameType]:
@@ -182,7 +184,7 @@ LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "p
 """Where the code is that is neither the suite's nor the service's."""
 
 
-def is_runner(task: Any) -> bool:
+def _is_runner(task: Any) -> bool:
     """Return whether a task is the one in which a plugin runs its tests."""
     frame = next(_frames_of(task), None)
     return frame is not None and frame.f_globals.get("__name__", "").startswith(_OF_RUNNERS)

@@ -17,7 +17,7 @@ import pytest
 from ..originals import socket, threading
 from ..wire.own_connections import left_alone
 from . import paho_internals as paho
-from .event_loop import note_event_loop
+from .event_loop import know_event_loop, note_event_loop
 from .network_loop import (
     STAY_IN_LOOP,
     TOLD_TO_CONNECT,
@@ -259,6 +259,7 @@ def _around_publish(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
+    know_event_loop(client)
     info = method(client, topic, payload, qos, *args, **kwargs)
     for listener in _listeners_of(client):
         listener.published(client, topic, qos, info)

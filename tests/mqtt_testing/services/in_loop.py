@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..clients import limits
 from ..clients import paho_internals as paho
 from ..clients.event_loop import handled, settled, told
-from ..clients.lingering import is_runner, lingering_tasks
+from ..clients.families import Family
+from ..clients.lingering import lingering_tasks, tasks_in
 from ..clients.pool import Lending, SharedMQTTPool
 from ..originals import time
 from ..threads import GRACE, own_default_executor
@@ -39,7 +40,8 @@ class ServiceInLoop(ServiceUnderTest):
         """Build and run the service here, and end it with the ``async with`` block."""
         import asyncio
 
-        loop, of_others = asyncio.get_running_loop(), asyncio.all_tasks()
+        loop, of_others = asyncio.get_running_loop(), Family()
+        of_others.add(loop, tasks_in(loop) - {asyncio.current_task()})
         with (
             self._surroundings(pool) as (leftovers, lending, background),
             own_default_executor(loop),
@@ -105,7 +107,7 @@ class ServiceInLoop(ServiceUnderTest):
                 tell()
             yield
 
-    async def _end(self, of_others: set[asyncio.Task[Any]], cleanup: Cleanup | None) -> None:
+    async def _end(self, of_others: Family, cleanup: Cleanup | None) -> None:
         """Let the service end itself, and then its tasks."""
         try:
             if cleanup is not None:
@@ -114,11 +116,10 @@ class ServiceInLoop(ServiceUnderTest):
             if not self._leaks_on_purpose:
                 await self._end_tasks(of_others)
 
-    async def _end_tasks(self, of_others: set[asyncio.Task[Any]]) -> None:
+    async def _end_tasks(self, of_others: Family) -> None:
         import asyncio
 
-        left = asyncio.all_tasks() - of_others - {asyncio.current_task()}
-        left = {task for task in left if not is_runner(task)}
+        left = tasks_in(asyncio.get_running_loop()) - {*of_others, asyncio.current_task()}
         if left and self._cleaned_up:  # they may be about to end
             _, left = await asyncio.wait(left, timeout=GRACE)
         if self._task is not None:
