@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from textwrap import dedent
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ SETTINGS = """
 filterwarnings =
     error
     ignore:The test .* is marked with:pytest.PytestWarning
+    ignore:Unknown config option. asyncio_default_:pytest.PytestConfigWarning
 """
 
 CONFTEST = """\
@@ -59,11 +61,19 @@ def anyio_backend():
     return "asyncio"
 """
 
+# Before pytest-asyncio 0.26 no setting tells what loop a test runs in, so a mark has to.
+HAS_DEFAULT_SCOPE = [int(n) for n in version("pytest-asyncio").split(".")[:2]] >= [0, 26]
+
 _LOOPS = """
     asyncio_mode = {0}
     asyncio_default_test_loop_scope = {1}
     asyncio_default_fixture_loop_scope = {1}
 """
+
+
+def _mark(scope: str) -> str:
+    return "pytest.mark.asyncio" + ("" if scope == "function" else f"(loop_scope={scope!r})")
+
 
 WAYS = {
     "anyio": Way("anyio.pytest_plugin", "", "pytest.mark.anyio"),
@@ -71,7 +81,7 @@ WAYS = {
         f"{mode}-{scope}": Way(
             "pytest_asyncio.plugin",
             _LOOPS.format(mode, scope),
-            f"pytest.mark.asyncio(loop_scope={scope!r})" if mode == "strict" else "[]",
+            "[]" if mode == "auto" and HAS_DEFAULT_SCOPE else _mark(scope),
         )
         for mode in ("strict", "auto")
         for scope in ("function", "module", "session")

@@ -85,7 +85,8 @@ REPLACED = (
 """What is replaced, by dotted names. Besides, on objects that a run leaves: ``join`` and
 ``_invoke_excepthook`` of threads that go on at its end, and a filter on log handlers that write to
 pytest's closed streams; the task factory of an event loop in which tasks of a wider fixture or of
-another service run, which calls the one that was there; while a service lives, environment variables such as ``MQTT_PORT``, on its
-class the coroutines that ``hold`` names, and the default executor of the event loop that it lives
-in; while its own cleanup runs, the handler of SIGURG, by which a cleanup that does not end is
-interrupted; in ``settle_mqtt_clients()``, of clients ``_packet_handle`` and TCP_NODELAY."""
+another service run, which calls the one that was there; while a service lives, environment
+variables such as ``MQTT_PORT``, on its class the coroutines that ``hold`` names, and the default
+executor of the event loop that it lives in; while its own cleanup runs, the handler of SIGURG, by
+which a cleanup that does not end is interrupted; in ``settle_mqtt_clients()``, of clients
+``_packet_handle`` and TCP_NODELAY."""

@@ -77,8 +77,10 @@ class LingeringTasks:
     def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
         """Know pytest-asyncio's event loops from their beginning."""
         outcome: Any = yield
-        if fixturedef.argname.endswith("_scoped_runner") and outcome.excinfo is None:
-            self.know(outcome.get_result().get_loop())
+        name = fixturedef.argname.rstrip(">")  # "...event_loop" before pytest-asyncio 1.1
+        if name.endswith(("_scoped_runner", "event_loop")) and outcome.excinfo is None:
+            made = outcome.get_result()
+            self.know(made.get_loop() if hasattr(made, "get_loop") else made)
 
     def know(self, loop: asyncio.AbstractEventLoop) -> None:
         """Know a loop from here on; what it runs by now may be that of a wider fixture."""

@@ -46,8 +46,11 @@ class _InAsyncTests:
                 yield
                 return
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(fixturedef, "func", offered.function)
             marker = request.node.get_closest_marker("asyncio")
+            function = offered.function
+            if marker is not None and not _takes_async_functions_now():
+                function = _run_by_hand(function, _loop_that_runs(request))
+            patch.setattr(fixturedef, "func", function)
             # As pytest_asyncio.fixture() marks a function, which may not be imported.
             vars(offered.function).update(
                 _force_asyncio_fixture=marker is not None,
@@ -64,9 +67,40 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     register_where_async(_in_async_tests, config, items)
 
 
+def _takes_async_functions_now() -> bool:
+    """Return whether pytest-asyncio looks for async fixtures as they are set up.
+
+    Before version 1.1 it does as tests are collected.
+    """
+    plugin: Any = sys.modules.get("pytest_asyncio")
+    version = getattr(plugin, "__version__", "1.1").split(".")[:2]
+    return [int(part) for part in version] >= [1, 1]
+
+
+def _loop_that_runs(request: Any) -> Any:
+    """Return the event loop that will run the test, by the fixture that pytest-asyncio has for it.
+
+    Such as ``event_loop``, ``_module_event_loop`` and ``tests/test_it.py::<event_loop>``.
+    """
+    names = (n for n in request.node.fixturenames if n.rstrip(">").endswith("event_loop"))
+    return request.getfixturevalue(next(names))
+
+
+def _run_by_hand(function: Any, loop: Any) -> Any:
+    """Return a generator that goes through an async one, in *loop*."""
+
+    def go_through(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        generator = function(*args, **kwargs)
+        yield loop.run_until_complete(generator.__anext__())
+        with contextlib.suppress(StopAsyncIteration):
+            loop.run_until_complete(generator.__anext__())
+
+    return go_through
+
+
 def _scope_of_loop(marker: pytest.Mark, config: pytest.Config) -> str | None:
     scope: str | None = marker.kwargs.get("loop_scope") or marker.kwargs.get("scope")
-    with contextlib.suppress(ValueError):  # before pytest-asyncio 1.0
+    with contextlib.suppress(ValueError):  # before pytest-asyncio 0.26
         scope = scope or config.getini("asyncio_default_test_loop_scope")
     return scope
 
