@@ -6,6 +6,7 @@ import contextlib
 import re
 import stat
 from collections.abc import Collection, Iterator
+from typing import NamedTuple
 
 from ..originals import os, socket
 from .errors import BrokerError, PortInUseError
@@ -16,6 +17,12 @@ READY_ID_PREFIX = "ready-"
 
 _NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
 
+
+_EVENT = re.compile(
+    rf"^(?:(\d+): |.*?: )?(?:{_NEW_CLIENT.pattern}|Client (.+?)(?: \[\S+\])? "
+    r"((?:disconnected|closed its|has exceeded|already connected|not authorised).*?)\.?$)",
+    re.MULTILINE,
+)
 
 _CONNECTED = re.compile(r"New client connected from \S+ as (.+) \(p(\d), c(\d)")
 _GONE = re.compile(r"Client (.+?)(?: \[\S+\])? (?:disconnected|closed its connection|has exceeded)")
@@ -37,6 +44,32 @@ def sessions_left(log: str) -> set[str]:
         for client_id in here.intersection(_GONE.findall(line)):
             left.add(client_id)
     return {client_id for client_id in left if not client_id.startswith(OBSERVER_ID_PREFIX)}
+
+
+class LoggedEvent(NamedTuple):
+    """What a client did, by mosquitto's log."""
+
+    second: int  # since 1970; 0 where the log does not say it
+    port: int  # of its own end, where it has connected; REFUSED, or 0 where it has gone
+    client_id: str
+    what: str
+
+
+REFUSED = -1
+
+
+def logged_events(log: str) -> list[LoggedEvent]:
+    """Return what *log* says of clients that came, were refused or went; not of our own."""
+    return [
+        LoggedEvent(
+            int(second or 0),
+            REFUSED if "not authorised" in went else int(port or 0),
+            new or old,
+            went or "connected",
+        )
+        for second, port, new, old, went in _EVENT.findall(log)
+        if not (new or old).startswith((OBSERVER_ID_PREFIX, READY_ID_PREFIX))
+    ]
 
 
 def reserve_port(host: str, port: int) -> socket.socket:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -32,6 +32,9 @@ _given_up: weakref.WeakKeyDictionary[SessionBroker, str] = weakref.WeakKeyDictio
 
 _used: dict[SessionBroker, int] = {}
 """The brokers that this test uses, each with the position in its log at which the test began."""
+
+further_sections: list[Callable[[Mapping[SessionBroker, int]], tuple[str, str] | None]] = []
+"""What gives a failed test's report another section, by the brokers that the test uses."""
 
 _of_all_tests: list[SessionBroker] = []
 """The brokers to which connections are led from now on, without a fixture."""
@@ -166,6 +169,9 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
             if lines:
                 title = f"mosquitto log of {broker.host}:{broker.port}{place}"
                 report.sections.append((title, "\n".join(lines)))
+    if report.failed:
+        sections = [describe(_used) for describe in further_sections]
+        report.sections += [section for section in sections if section]
 
 
 @pytest.hookimpl(tryfirst=True)

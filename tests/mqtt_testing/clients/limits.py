@@ -11,6 +11,12 @@ CALLBACK_PATIENCE = 1.0
 LOOK_INTERVAL = 0.05
 """Seconds after which a barrier that is not back has its connection looked at."""
 
+REPORT_PATIENCE = 0.5
+"""Seconds that the broker gets, once a test has failed, to send what was published before."""
+
+LATEST = 20
+"""Messages that a failure lists; of earlier ones it says how many."""
+
 HISTORY_LENGTH = 100_000
 """Messages that the monitor keeps; of more it keeps the latest and says so."""
 

@@ -9,7 +9,7 @@ import sys
 import types
 import weakref
 from collections.abc import Iterator, Sequence
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -32,6 +32,7 @@ from .network_loop import (
     wake_up_pair,
 )
 from .paho_internals import PAHO_MODULE, RealClient, UnheardClient
+from .traffic import note_answered, note_published
 
 
 class ClientListener:
@@ -81,6 +82,14 @@ class ClientListener:
 
 
 _listeners: list[ClientListener] = []
+
+_Kind = TypeVar("_Kind", bound=ClientListener)
+
+
+def listeners_of(kind: type[_Kind]) -> list[_Kind]:
+    """Return the listeners of a kind that are active."""
+    return [listener for listener in tuple(_listeners) if isinstance(listener, kind)]
+
 
 known_clients: weakref.WeakSet[Any] = weakref.WeakSet()
 """Those that were told to connect while there was a listener."""
@@ -242,6 +251,8 @@ def _connect_as_routed(method: Callable[..., Any], client: Any) -> Any:
 
 def _around_connack(method: Callable[..., Any], client: Any) -> Any:
     note_event_loop(client)
+    if _listeners_of(client):
+        note_answered(client)
     try:
         return method(client)
     finally:  # its on_connect may raise
@@ -256,12 +267,16 @@ def _around_publish(
     topic: str,
     payload: Any = None,
     qos: int = 0,
+    retain: bool = False,
     *args: Any,
     **kwargs: Any,
 ) -> Any:
     know_event_loop(client)
-    info = method(client, topic, payload, qos, *args, **kwargs)
-    for listener in _listeners_of(client):
+    info = method(client, topic, payload, qos, retain, *args, **kwargs)
+    listeners = _listeners_of(client)
+    if listeners:
+        note_published(client, topic, payload, qos, retain)
+    for listener in listeners:
         listener.published(client, topic, qos, info)
     return info
 

@@ -22,6 +22,7 @@ class History:
 
     def __init__(self) -> None:
         self._messages: deque[MQTTMessage] = deque()
+        self._times: deque[float] = deque(maxlen=limits.LATEST)  # at which the latest arrived
         self._size = 0
         self._changed = threading.Condition()
         self._listeners: list[Callable[[], object]] = []
@@ -31,6 +32,7 @@ class History:
         """Add *message*, and forget the oldest where there are too many or too large ones."""
         with self._changed:
             self._messages.append(message)
+            self._times.append(time.monotonic())
             self._size += len(message.payload)
             self.position += 1
             while len(self._messages) > 1 and self._is_too_much():
@@ -65,6 +67,12 @@ class History:
         with self._changed:
             latest = list(itertools.islice(reversed(self._messages), self.position - position))
             return (latest.pop() for _ in range(len(latest))), self.position
+
+    def timed_since(self, position: int) -> list[tuple[float, MQTTMessage]]:
+        """Return the latest messages from *position* on, a few, each with when it arrived."""
+        with self._changed:
+            pairs = zip(reversed(self._times), reversed(self._messages))
+            return list(itertools.islice(pairs, self.position - position))[::-1]
 
     def dropped_since(self, position: int) -> int:
         """Return how many messages from *position* on were not kept."""

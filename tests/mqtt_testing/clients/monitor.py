@@ -13,6 +13,7 @@ from ..wire.packets import MQTTMessage
 from . import limits
 from .awaiting import Failed, Wait
 from .event_loop import running_loop, settled, told
+from .limits import LATEST
 from .lingering import lingering_tasks
 from .pool import SharedMQTTPool
 
@@ -171,7 +172,7 @@ class MQTTMonitor:
         messages, dropped = self.messages, self.dropped
         if not messages:
             return "Nothing was published at all."
-        lines = [f"  {message}" for message in messages[-20:]]
+        lines = [f"  {message}" for message in messages[-LATEST:]]
         if len(messages) + dropped > len(lines):
             lines.insert(0, f"  ({len(messages) + dropped - len(lines)} earlier ones)")
         return "\n".join(["Published were:", *lines])

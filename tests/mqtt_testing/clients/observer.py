@@ -175,7 +175,9 @@ class Observer:
                 self._barriers.add(message.payload)
                 self._changed.notify_all()
 
-    def barrier(self, publishers: Sequence[Any] = (), *, before: bytes = b"") -> None:
+    def barrier(
+        self, publishers: Sequence[Any] = (), *, before: bytes = b"", timeout: float | None = None
+    ) -> None:
         """Return when everything that was published before this call has arrived here.
 
         The broker keeps the order of one connection only, hence a message to oneself through
@@ -184,13 +186,14 @@ class Observer:
         Args:
             publishers: clients that may have published.
             before: packets that the shared connection sends before its barrier.
+            timeout: seconds to wait; as long as for all answers where it is left out.
 
         Raises:
             MQTTConnectionError: a barrier did not come back.
         """
         senders = {self._send_barrier(client): client for client in publishers}
         senders[self._send_barrier(self._client, before)] = self._client
-        self._await_barriers(senders)
+        self._await_barriers(senders, timeout=timeout)
 
     def barrier_through(self, clients: Iterable[Any]) -> None:
         """Return when the broker has done what *clients* have asked for before this call.
@@ -217,15 +220,19 @@ class Observer:
         return token
 
     def _await_barriers(
-        self, senders: dict[bytes, Any], can_come: Callable[[Any], bool] | None = None
+        self,
+        senders: dict[bytes, Any],
+        can_come: Callable[[Any], bool] | None = None,
+        timeout: float | None = None,
     ) -> None:
         can_come = can_come or paho.is_open
-        deadline = time.monotonic() + limits.TIMEOUT
+        timeout = timeout or limits.TIMEOUT
+        deadline = time.monotonic() + timeout
         grants, position = self._grants, self._history.position
         while not self._came_back(set(senders)):
             if self._history.position != position:  # a flood is before it, which takes its time
                 position = self._history.position
-                deadline = time.monotonic() + limits.TIMEOUT
+                deadline = time.monotonic() + timeout
             # What a broken connection has not brought to the broker will not come.
             senders = {t: c for t, c in senders.items() if c is self._client or can_come(c)}
             if self._grants != grants:  # our connection was made anew: send it again

@@ -14,6 +14,7 @@ from paho.mqtt.properties import Properties
 
 from ..originals import threading, time
 from ..wire.endpoint import MQTTEndpoint
+from ..wire.packets import MQTTMessage
 from . import limits
 from .sockets import is_connection_open
 
@@ -33,7 +34,8 @@ NEEDED_METHODS = """
 NEEDED_ATTRIBUTES = """
     _callback_mutex _clean_session _client_id _connect_properties _host _in_callback_mutex
     _in_packet _last_mid _on_message_filtered _out_packet _port _protocol _registered_write
-    _sockpairR _sockpairW _ssl _thread _thread_terminate _transport _will _will_topic
+    _sockpairR _sockpairW _ssl _thread _thread_terminate _transport _will
+    _will_payload _will_qos _will_retain _will_topic
 """.split()
 
 
@@ -91,6 +93,14 @@ def raw_socket(client: Any) -> Any:
     """Return the socket under a client's TLS or websocket; None where it is not connected."""
     connection = client.socket()
     return getattr(connection, "_socket", connection)  # inside paho's websocket
+
+
+def own_port_of(client: Any) -> int:
+    """Return the port of a client's own end of its connection; 0 where there is none."""
+    try:
+        return int(raw_socket(client).getsockname()[1])
+    except (OSError, AttributeError, IndexError, TypeError):  # it is closed, or a Unix socket
+        return 0
 
 
 def peer_of(client: Any) -> Any:
@@ -173,9 +183,17 @@ def leaves_a_session(client: Any) -> bool:
     return not client._clean_session
 
 
-def will_topic_of(client: Any) -> str | None:
-    """Return the topic of a client's will, if it has one."""
-    return str(client._will_topic.decode()) if client._will else None
+def will_of(client: Any) -> MQTTMessage | None:
+    """Return a client's will, if it has one."""
+    if not client._will:
+        return None
+    topic, payload = client._will_topic.decode(), bytes(client._will_payload)
+    return MQTTMessage(topic, payload, client._will_qos, bool(client._will_retain))
+
+
+def connack_code_of(client: Any) -> int:
+    """Return the code of the CONNACK that a client handles; 0 lets it in."""
+    return int.from_bytes(client._in_packet["packet"][1:2], "big")
 
 
 def value_of(reason: Any) -> Any:

@@ -12,7 +12,7 @@ import pytest
 
 from ..broker.connections import sessions_left
 from ..broker.external import SessionBroker
-from ..broker.plugin import brokers_of_test, errors_as_failures
+from ..broker.plugin import brokers_of_test, errors_as_failures, further_sections
 from ..broker.process import TestMQTTBroker
 from ..originals import os
 from ..pytest_internals import LEAKS_ON_PURPOSE, scope_in_use
@@ -34,6 +34,7 @@ from .redirection import (
     redirections,
 )
 from .settling import settle_mqtt_clients
+from .timeline import begin_test, describe_traffic
 
 __all__ = [
     "LOOPBACK_HOSTS",
@@ -56,6 +57,8 @@ __all__ = [
     "shared_mqtt_pool",
 ]
 
+
+further_sections.append(describe_traffic)
 
 PREFIX_VARIABLES = ("MQTT_TOPIC_PREFIX", "MQTT_BASE_TOPIC", "MQTT_PREFIX")
 """Environment variables by which services are often told where their topics begin."""
@@ -237,7 +240,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Know the test, whose markers say what it wants."""
+    """Know when a test begins, and what its markers say."""
+    begin_test()
     lingering_tasks.test = item
     redirections.test = item
 

@@ -232,16 +232,25 @@ class SharedMQTTPool(ClientListener):
         with self._lock:
             return list(self._loans)
 
-    def barrier(self) -> None:
+    def barrier(self, timeout: float | None = None) -> None:
         """Return when the monitor has seen all that was published before this call.
 
         That is exact for what clients of this process have published, on loan or not, and for
         what reached the broker.
 
+        Args:
+            timeout: seconds to wait, on the connection that there is; as a rule longer, and one
+                that broke is made anew.
+
         Raises:
             MQTTConnectionError: the broker does not answer.
         """
-        self.watch().barrier(self._publishers())
+        if timeout is None:
+            self.watch().barrier(self._publishers())
+        elif self._observer is not None and self._observer.is_connected():
+            self._observer.barrier(self._connected_publishers(), timeout=timeout)
+        else:
+            raise MQTTConnectionError(self.endpoint, "there is no connection")
 
     def serve(self, lending: Lending) -> None:
         """Run the network loops that no thread runs, until one does."""
@@ -295,12 +304,15 @@ class SharedMQTTPool(ClientListener):
 
     def _publishers(self) -> list[mqtt.Client]:
         """Return the clients of this process that publish, once what they queued is on its way."""
-        with self._lock:
-            clients = {*self._loans, *self._publications.clients}
-        publishers = [client for client in clients if self._may_have_published(client)]
+        publishers = self._connected_publishers()
         for client in publishers:
             self._publications.await_acknowledgements(client)
         return publishers
+
+    def _connected_publishers(self) -> list[mqtt.Client]:
+        with self._lock:
+            clients = {*self._loans, *self._publications.clients}
+        return [client for client in clients if self._may_have_published(client)]
 
     def _may_have_published(self, client: Any) -> bool:
         """Return whether a client is connected to our broker, and not kept in a callback."""
@@ -355,9 +367,9 @@ class SharedMQTTPool(ClientListener):
             return
         if paho.leaves_a_session(client):
             loan.sessions.add(paho.session_of(client))
-        will_topic = paho.will_topic_of(client)
-        if will_topic is not None:
-            self._publications.topics.add(will_topic)
+        will = paho.will_of(client)
+        if will is not None:
+            self._publications.topics.add(will.topic)
         loan.answered.set()
         for lending in tuple(self._lending):
             lending.answered()

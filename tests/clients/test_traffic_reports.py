@@ -1,0 +1,407 @@
+"""The report of a failing test shows what was published, and who came and went."""
+
+import re
+from textwrap import dedent
+
+import pytest
+from helpers.drop_in import Repository
+from helpers.suite_client import CLIENT
+from mqtt_test_broker import TestMQTTBroker
+
+pytestmark = pytest.mark.usefixtures("few_plugins")
+
+FIXTURES = """
+    import pytest
+    from mqtt_test_broker import isolated_mqtt_broker, test_mqtt_broker
+    from shared_mqtt_pool import mqtt_client, mqtt_client_factory, mqtt_monitor
+
+    @pytest.fixture
+    def lamp(mqtt_client_factory):
+        return mqtt_client_factory(client_id="lamp")
+"""
+
+LINE = re.compile(r"^ *(\d+)(?:-(\d+))? +(.+?)  +(.+)$")
+
+
+@pytest.fixture
+def repository(pytester):
+    repository = Repository(pytester, ["mqtt_test_broker", "shared_mqtt_pool"])
+    return repository.write("tests/conftest.py", FIXTURES)
+
+
+def timelines_of(result):
+    """Return what each timeline says, as pairs of a client and what it did, and the headings."""
+    lines, timelines = result.stdout.lines, []
+    for start in (n for n, line in enumerate(lines) if "- MQTT traffic (" in line):
+        timelines.append([])
+        for line in lines[start + 1 :]:
+            match = LINE.match(line)
+            if match is None and not line.startswith("("):
+                break
+            timelines[-1].append(match.groups()[2:] if match else line)
+    return timelines
+
+
+def run(repository, tests, *options, head=""):
+    repository.write("tests/test_it.py", dedent(head) + dedent(tests))
+    return repository.run(*options)
+
+
+def test_who_published_what_and_who_came_and_went(repository):
+    result = run(
+        repository,
+        """
+    def test_it(lamp, mqtt_client_factory, mqtt_monitor, test_mqtt_broker):
+        lamp.publish("lamp/state", '{"on": true}', qos=1, retain=True)
+        mqtt_monitor.wait_for("lamp/state")
+        door = connect(new_client("door"), test_mqtt_broker.host, test_mqtt_broker.port)
+        door.disconnect()
+        door.loop_stop()
+        door.will_set("Tür/state", b"\\xff", 1, True)
+        connect(door, test_mqtt_broker.host, test_mqtt_broker.port)
+        test_mqtt_broker.disconnect_clients("door")
+        mqtt_monitor.wait_for("Tür/state")
+        while test_mqtt_broker.log.count(" as door ") < 3 or not door.is_connected(): pass
+        lamp.publish("last", "x" * 1000)
+        assert 0
+
+    def test_of_another(mqtt_client): mqtt_client.publish("another")
+    """,
+        head=CLIENT,
+    )
+    result.assert_outcomes(failed=1, passed=1)
+    [timeline] = timelines_of(result)
+    assert sorted(timeline) == sorted(
+        [
+            ("lamp", "connected"),
+            ("lamp", "lamp/state: b'{\"on\": true}' (QoS 1, retained)"),
+            ("door", "connected"),
+            ("door", "disconnected"),
+            ("door", "connected"),
+            ("door", "closed its connection"),
+            ("door (will)", "Tür/state: b'\\xff' (QoS 1, retained)"),
+            ("door", "connected"),
+            ("lamp", f"last: b'{'x' * 80}'... (QoS 0)"),
+        ]
+    )
+    assert timeline[:4] == [
+        ("lamp", "connected"),
+        ("lamp", "lamp/state: b'{\"on\": true}' (QoS 1, retained)"),
+        ("door", "connected"),
+        ("door", "disconnected"),
+    ]
+    assert timeline[-2:] == [("door", "connected"), ("lamp", f"last: b'{'x' * 80}'... (QoS 0)")]
+
+
+def test_clients_of_other_processes_and_without_an_id(repository):
+    result = run(
+        repository,
+        """
+    import subprocess
+
+    PROGRAM = (
+        "import sys; sys.path.insert(0, 'tests'); from test_it import *\\n"
+        "c = connect(new_client('robot'), '127.0.0.1', int(sys.argv[1]))\\n"
+        "c.publish('robot/state', 'on', 1).wait_for_publish(5); c.disconnect(); c.loop_stop()"
+    )
+
+    def test_it(mqtt_client, test_mqtt_broker):
+        port = str(test_mqtt_broker.port)
+        subprocess.run([sys.executable, "-c", PROGRAM, port], check=True)
+        mqtt_client.publish("mine")
+        assert 0
+    """,
+        head=CLIENT,
+    )
+    [timeline] = timelines_of(result)
+    assert ("robot", "connected") in timeline
+    assert ("robot", "disconnected") in timeline
+    assert ("?", "robot/state: b'on' (QoS 1)") in timeline
+    [[name]] = [[who for who, what in timeline if what.startswith("mine")]]
+    assert (name, "connected") in timeline
+    assert re.fullmatch(r"auto-[-0-9A-F]{19}\.\.\.", name)
+
+
+def test_the_latest_twenty_and_the_count_of_the_rest(repository):
+    result = run(
+        repository,
+        """
+    def test_before(lamp):
+        lamp.publish("before")
+
+    def test_it(lamp):
+        for number in range(200):
+            lamp.publish("n", f"{number}-" + 50_000 * "x")  # some are on their way at the end
+        assert 0
+    """,
+    )
+    [[earlier, *timeline]] = timelines_of(result)
+    assert earlier == "(181 earlier ones)"  # one of them that it connected
+    assert timeline == [
+        ("lamp", f"n: b'{number}-{76 * 'x'}'... (QoS 0)") for number in range(180, 200)
+    ]
+
+
+def test_what_has_not_arrived_is_told(repository):
+    result = run(
+        repository,
+        """
+    def test_it(lamp, mqtt_client):
+        lamp.disconnect()
+        lamp.publish("lamp/state", "on", qos=1)
+        lamp.publish("$hidden", "on", qos=1)
+        mqtt_client.publish("other")
+        assert 0
+    """,
+    )
+    [timeline] = timelines_of(result)
+    assert ("lamp", "lamp/state: b'on' (QoS 1), which has not arrived") in timeline
+    assert str(timeline).count("arrived") == 1
+
+
+def test_secrets_are_masked(repository):
+    result = run(
+        repository,
+        """
+    import pytest
+    from mqtt_test_broker import TestMQTTBroker
+
+    @pytest.fixture(scope="session")
+    def session_mqtt_broker():
+        with TestMQTTBroker(username="me", password="h1dden-A") as broker:
+            yield broker
+
+    def test_it(lamp):
+        for payload in (
+            "h1dden-A", "rtsp://ann:h1dden-B@camera/1", b'{"api_key": "h1dden-C, D", "on": 1}',
+            "TOKEN=h1dden-E&on=1", "x" * 70 + "mqtt://ann:h1dden-" + "F" * 100 + "@host",
+        ):
+            lamp.publish("t", payload)
+        raise AssertionError
+    """,
+        "--tb=line",
+    )
+    result = repository.run("--tb=short")
+    [timeline] = timelines_of(result)
+    assert "h1dden" not in str(timeline)
+    assert [what for _, what in timeline if what.startswith("t:")] == [
+        "t: b'***' (QoS 0)",
+        "t: b'rtsp://ann:***@camera/1' (QoS 0)",
+        't: b\'{"api_key": "***", "on": 1}\' (QoS 0)',
+        "t: b'TOKEN=***&on=1' (QoS 0)",
+        f"t: b'{'x' * 70}mqtt://ann'... (QoS 0)",
+    ]
+
+
+def test_each_phase_has_its_own(repository):
+    result = run(
+        repository,
+        """
+    import pytest
+
+    @pytest.fixture
+    def failing(lamp):
+        lamp.publish("in/set-up")
+        assert 0
+
+    @pytest.fixture
+    def failing_late(lamp):
+        yield
+        lamp.publish("in/tear-down")
+        assert 0
+
+    def test_one(failing): pass
+    def test_two(lamp, failing_late): lamp.publish("in/test")
+    def test_three(): assert 0
+    """,
+    )
+    result.assert_outcomes(errors=2, passed=1, failed=1)
+    one, two = timelines_of(result)
+    assert one == [("lamp", "connected"), ("lamp", "in/set-up: b'' (QoS 0)")]
+    assert two[:3] == [
+        ("lamp", "connected"),
+        ("lamp", "in/test: b'' (QoS 0)"),
+        ("lamp", "in/tear-down: b'' (QoS 0)"),
+    ]
+
+
+UNITTEST = """
+    class TestLamp(unittest.TestCase):
+        def setUp(self):
+            self.lamp = connect(new_client("lamp"))
+
+        def test_it(self):
+            for number in range(120):
+                self.lamp.publish("lamp/state", number)
+            assert 0
+
+        def tearDown(self):
+            self.lamp.disconnect()
+            self.lamp.loop_stop()
+
+        def test_nothing(self):
+            pass
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")], ids=["here", "xdist"])
+def test_suites_without_fixtures_and_workers(repository, options):
+    repository.write(
+        "tests/conftest.py",
+        "from shared_mqtt_pool import redirect_to_test_broker\nredirect_to_test_broker()\n",
+    )
+    result = run(repository, UNITTEST, *options, head=CLIENT)
+    result.assert_outcomes(failed=1, passed=1)
+    [[earlier, *timeline]] = timelines_of(result)
+    assert int(earlier.split()[0][1:]) in (101, 102)  # its end is told by then, or not
+    assert ("lamp", "lamp/state: b'119' (QoS 0)") in timeline
+
+
+def test_async_tests(repository):
+    pytest.importorskip("pytest_asyncio")
+    result = run(
+        repository,
+        """
+    import pytest
+
+    @pytest.mark.asyncio
+    async def test_it(lamp, mqtt_monitor):
+        lamp.publish("lamp/state", "on")
+        await mqtt_monitor.wait_for("lamp/state")
+        assert 0
+    """,
+        "-p",
+        "pytest_asyncio.plugin",
+    )
+    [timeline] = timelines_of(result)
+    assert timeline == [("lamp", "connected"), ("lamp", "lamp/state: b'on' (QoS 0)")]
+
+
+def test_subtests(repository):
+    if pytest.version_tuple < (9,):
+        pytest.skip("subtests come with pytest 9")
+    result = run(
+        repository,
+        """
+    def test_it(lamp, subtests):
+        for number in range(2):
+            with subtests.test():
+                lamp.publish("n", number)
+                assert number
+    """,
+    )
+    first = [("lamp", "connected"), ("lamp", "n: b'0' (QoS 0)")]
+    timelines = timelines_of(result)
+    assert timelines[0] == first
+    assert timelines[1:] in ([], [[*first, ("lamp", "n: b'1' (QoS 0)")]])
+
+
+def test_each_run_of_a_test_has_its_own(repository):
+    repository.write(
+        "tests/conftest.py",
+        FIXTURES
+        + """
+    from _pytest.runner import runtestprotocol
+
+    def pytest_runtest_protocol(item, nextitem):
+        for _ in range(2):  # as plugins do that run a failing test again
+            item._initrequest()
+            for report in runtestprotocol(item, nextitem=nextitem, log=False):
+                item.ihook.pytest_runtest_logreport(report=report)
+        return True
+    """,
+    )
+    tests = """
+    import itertools
+    numbers = itertools.count()
+
+    def test_it(lamp):
+        lamp.publish("n", next(numbers))
+        assert 0
+    """
+    first, second = timelines_of(run(repository, tests))
+    assert first == [("lamp", "connected"), ("lamp", "n: b'0' (QoS 0)")]
+    assert second == [("lamp", "connected"), ("lamp", "n: b'1' (QoS 0)")]
+    assert timelines_of(repository.run("--tb=no")) == []
+
+
+def test_an_external_broker_has_no_log_to_read(repository, monkeypatch):
+    with TestMQTTBroker(username="me", password="s3cret") as broker:
+        url = f"mqtt://me:s3cret@{broker.host}:{broker.port}"
+        monkeypatch.setenv("MQTT_TEST_BROKER_URL", url)
+        result = run(
+            repository,
+            """
+    def test_it(lamp, test_mqtt_broker):
+        stranger = new_client("stranger")
+        answers = []
+        stranger.on_connect = lambda *args: answers.append(args)
+        stranger.connect(test_mqtt_broker.host, test_mqtt_broker.port)
+        while not answers: stranger.loop(0.1)
+        lamp.publish("lamp/state", "s3cret")
+        assert 0
+        """,
+            head=CLIENT,
+        )
+    [timeline] = timelines_of(result)
+    assert [(who.split("-")[0], what) for who, what in timeline] == [
+        ("lamp", "connected"),
+        ("stranger", "refused, code 5"),
+        ("lamp", "lamp/state: b'***' (QoS 0)"),
+    ]
+
+
+def test_a_refusal_is_told_by_the_log_and_named(repository):
+    result = run(
+        repository,
+        """
+        import pytest
+        from mqtt_test_broker import TestMQTTBroker
+
+        @pytest.fixture(scope="session")
+        def session_mqtt_broker():
+            with TestMQTTBroker(username="me", password="s3cret") as broker:
+                yield broker
+
+        def test_it(lamp, test_mqtt_broker):
+            stranger, answers = new_client("stranger"), []
+            stranger.on_connect = lambda *args: answers.append(args)
+            stranger.connect(test_mqtt_broker.host, test_mqtt_broker.port)
+            while not answers: stranger.loop(0.1)
+            assert 0
+        """,
+        head=CLIENT,
+    )
+    refused = "disconnected, not authorised"
+    assert timelines_of(result) == [[("lamp", "connected"), ("stranger", refused)]]
+
+
+def test_brokers_for_one_test_and_broken_ones(repository):
+    result = run(
+        repository,
+        """
+    def test_isolated(isolated_mqtt_broker):
+        lamp = connect(new_client("own"), isolated_mqtt_broker.host, isolated_mqtt_broker.port)
+        lamp.disconnect()
+        lamp.loop_stop()
+        assert 0
+
+    def test_paused(lamp, test_mqtt_broker):
+        lamp.publish("before", qos=1).wait_for_publish(5)
+        test_mqtt_broker.pause()
+        lamp.publish("after")
+        assert 0
+
+    def test_killed(lamp, test_mqtt_broker):
+        lamp.publish("before", qos=1).wait_for_publish(5)
+        test_mqtt_broker.kill()
+        assert 0
+    """,
+        head=CLIENT,
+    )
+    result.assert_outcomes(failed=3)
+    isolated, paused, killed = timelines_of(result)
+    assert [what for who, what in isolated if who == "own"][-1:] in (["disconnected"], [])
+    assert isolated[0][0] == "own"
+    assert {what for _, what in paused[1:]} == {"before: b'' (QoS 1)", "after: b'' (QoS 0)"}
+    assert killed == [("lamp", "connected"), ("lamp", "before: b'' (QoS 1)")]

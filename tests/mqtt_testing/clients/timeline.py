@@ -1,0 +1,234 @@
+"""What a test saw, as its report shows it: who published what, who came and went, and when."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from ..broker.connections import REFUSED, LoggedEvent, logged_events
+from ..broker.external import SessionBroker
+from ..broker.plugin import brokers_of_test
+from ..originals import time
+from ..wire.packets import MQTTMessage
+from . import traffic
+from .admission import MQTTConnectionError
+from .limits import LATEST, REPORT_PATIENCE
+from .listeners import listeners_of
+from .pool import SharedMQTTPool
+from .traffic import Answered, Published
+
+TITLE = "MQTT traffic (milliseconds since the test's set-up began)"
+
+LONGEST_NAME = 24
+
+LONGEST_SEARCH = 1000
+"""Bytes of a payload that are searched for secrets; fewer are shown."""
+
+_SECRETS = re.compile(
+    rb"""(?ix) ( ://[^\s/@:"']*: (?=[^\s/@"']+@) | (?:password|passwd|secret|token|api_?key)
+    ["']? \s* [:=] \s* ["']? ) (?: (?<=["']) [^"']+ | [^\s"',;&@}]+ )"""
+)
+"""What is behind the user of a URL, or behind a name that tells of a secret."""
+
+_start = (0.0, 0.0)
+"""When the test began: on the clock that only goes on, and on that of mosquitto's log."""
+
+_positions: weakref.WeakKeyDictionary[SharedMQTTPool, int] = weakref.WeakKeyDictionary()
+"""Where the history of each pool ended then."""
+
+
+class Entry(NamedTuple):
+    """Something that happened between two times, in seconds of ``time.monotonic()``."""
+
+    begin: float
+    end: float
+    who: str
+    what: str
+
+
+class Arrived(NamedTuple):
+    """What the shared connection has seen of a test."""
+
+    latest: Sequence[tuple[float, MQTTMessage]]
+    """The latest messages, each with its time."""
+
+    kinds: Counter[tuple[object, ...]]
+    """How many of a kind there were in all."""
+
+    is_all: bool
+    """Whether what was published and is not in there has not arrived."""
+
+
+def begin_test() -> None:
+    """Forget the traffic of the test before."""
+    global _start
+    _start = time.monotonic(), time.time()
+    traffic.forget()
+    for pool in listeners_of(SharedMQTTPool):
+        _positions[pool] = pool.history.position
+
+
+def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | None:
+    """Return a title, and the latest lines of the test's timeline; None where it has none.
+
+    Args:
+        brokers: those that the test uses, each with where its log ended when the test began.
+    """
+    if not brokers and not traffic.published:
+        return None
+    used = {(broker.host, broker.port) for broker in brokers}
+    pools = sorted(
+        listeners_of(SharedMQTTPool), key=lambda p: (p.endpoint.host, p.endpoint.port) in used
+    )
+    arrived = _look_at(pools[-1], len(brokers)) if pools else Arrived((), Counter(), is_all=False)
+    logs = [logged_events(broker.log_since(position)) for broker, position in brokers.items()]
+    logged = [event for broker in brokers for event in logged_events(broker.log)]
+    names = {event.port: event.client_id for event in logged if event.port > 0}
+    published = [Published(*note).named(names) for note in traffic.published.copy()]
+    answered = [note.named(names) for note in traffic.answered.copy()]
+    entries = timeline(arrived, published, answered, logs, _start)
+    lines = _lines(entries[-LATEST:])
+    count = len(entries) + sum(arrived.kinds.values()) - len(arrived.latest)
+    if published and not pools:
+        count += published[0].number  # so many are not kept
+    if count > len(lines):
+        lines.insert(0, f"({count - len(lines)} earlier ones)")
+    return (TITLE, "\n".join(lines)) if lines else None
+
+
+def _look_at(pool: SharedMQTTPool, brokers: int) -> Arrived:
+    is_all = brokers <= 1 and not pool.other_brokers
+    try:
+        pool.barrier(REPORT_PATIENCE)
+    except MQTTConnectionError:
+        is_all = False
+    history, start = pool.history, _positions.get(pool, 0)
+    kinds = Counter(map(_kind, history.since(start)[0]))
+    is_all &= not history.dropped_since(start)
+    return Arrived(history.timed_since(start), kinds, is_all)
+
+
+def timeline(
+    arrived: Arrived,
+    published: Sequence[Published],
+    answered: Sequence[Answered],
+    logs: Sequence[Sequence[LoggedEvent]],
+    start: tuple[float, float],
+) -> list[Entry]:
+    """Put together what the shared connection, clients of this process and brokers know.
+
+    Args:
+        arrived: what the shared connection has seen.
+        published: the latest that clients of this process have published.
+        answered: how they got in.
+        logs: what the brokers have logged.
+        start: when the test began, by ``time.monotonic()`` and by ``time.time()``.
+    """
+    whose = publishers([message for _, message in arrived.latest], published, answered)
+    entries = [Entry(at, at, who, _text(m)) for (at, m), who in zip(arrived.latest, whose)]
+    spoken = [(entry.end, entry.who) for entry in entries]
+    known = defaultdict[int, list[Answered]](list)
+    for note in answered:
+        known[REFUSED if note.code else note.port].append(note)
+    for log in logs:
+        entries += placed(log, known, spoken, start)
+    entries += [_unlogged(note) for notes in known.values() for note in notes]
+    entries += _missing(published, arrived)
+    return sorted(entries, key=lambda entry: entry.begin)
+
+
+def publishers(
+    messages: Sequence[MQTTMessage], published: Iterable[Published], answered: Iterable[Answered]
+) -> list[str]:
+    """Return which clients may have published each of *messages*; ``?`` is one of another process.
+
+    Args:
+        messages: what has arrived.
+        published: what clients of this process have published.
+        answered: the clients that may have published their wills.
+    """
+    known = defaultdict[object, list[str]](list)
+    for note in published:
+        known[_kind(note.message)].append(str(note.client))
+    for client in answered:
+        if client.will is not None:
+            known[_kind(client.will)].append(f"{client.client} (will)")
+    often = Counter(map(_kind, messages))
+    others = {kind: ["?"] if often[kind] > len(known[kind]) else [] for kind in often}
+    return [" or ".join(dict.fromkeys(known[k] + others[k])) for k in map(_kind, messages)]
+
+
+def placed(
+    log: Sequence[LoggedEvent],
+    known: Mapping[int, list[Answered]],
+    spoken: Sequence[tuple[float, str]],
+    start: tuple[float, float],
+) -> Iterator[Entry]:
+    """Yield what a log says, with the times between which it happened: it has whole seconds.
+
+    A client of this process knows when it got in, and has gone after the last of its messages.
+
+    Args:
+        log: the events, in order.
+        known: by port, or REFUSED, how the clients of this process got in; taken from there.
+        spoken: the messages, each as its time and who has published it.
+        start: when the test began, by ``time.monotonic()`` and by ``time.time()``.
+    """
+    zero, end = start[0] - start[1], time.monotonic()
+    windows = list[tuple[LoggedEvent, str, float, float]]()
+    for event in reversed(log):
+        notes = known.get(event.port, []) if event.port else []
+        note = notes.pop() if notes and notes[-1].time >= zero + event.second else None
+        latest = note.time if note else zero + event.second + 1 if event.second else end
+        end = max(start[0], min(end, latest))
+        who = str(note.client) if note else event.client_id
+        windows.append((event, who, end if note else zero + event.second, end))
+    begin = start[0]
+    for event, who, earliest, end in reversed(windows):
+        own = [at for at, speaker in spoken if speaker == who and at <= end and not event.port]
+        begin = min(end, max(begin, earliest, *own))
+        yield Entry(begin, end, who, event.what)
+
+
+def _missing(published: Iterable[Published], arrived: Arrived) -> Iterator[Entry]:
+    """Yield what clients of this process have published and the shared connection has not seen."""
+    left = arrived.kinds.copy()
+    for note in published:
+        message = note.message
+        left[_kind(message)] -= 1
+        if left[_kind(message)] < 0 and not message.topic.startswith("$"):  # of these it sees none
+            remark = ", which has not arrived" if arrived.is_all else ""
+            yield Entry(note.time, note.time, str(note.client), _text(message) + remark)
+
+
+def _unlogged(note: Answered) -> Entry:
+    """Return how a client of this process got in where no log says it, as of brokers of others."""
+    what = f"refused, code {note.code}" if note.code else "connected"
+    return Entry(note.time, note.time, str(note.client), what)
+
+
+def _kind(message: MQTTMessage) -> tuple[object, ...]:
+    return message[:4]  # without the properties
+
+
+def _text(message: MQTTMessage) -> str:
+    topic, whole, qos, retain, _ = message
+    payload, more = whole[:LONGEST_SEARCH], whole[LONGEST_SEARCH:][:1]
+    for password in filter(None, (broker.password for broker in brokers_of_test())):
+        payload = payload.replace(password.encode(), b"***")
+    payload = _SECRETS.sub(rb"\1***", payload)
+    return str(MQTTMessage(topic, payload + more, qos, retain))
+
+
+def _lines(entries: Sequence[Entry]) -> list[str]:
+    whole = [f"{e.who[:LONGEST_NAME]}..." if len(e.who) > LONGEST_NAME else e.who for e in entries]
+    width = max(map(len, whole), default=0)
+    lines = []
+    for entry, name in zip(entries, whole):
+        begin, end = (f"{1000 * (at - _start[0]):.0f}" for at in (entry.begin, entry.end))
+        when = begin if begin == end else f"{begin}-{end}"
+        lines.append(f"{when:>9}  {name:<{width}}  {entry.what}")
+    return lines
