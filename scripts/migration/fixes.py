@@ -8,6 +8,7 @@ Needs libcst::
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
@@ -23,6 +24,8 @@ from .unused_imports import without_unused_imports
 _Loop = Union[cst.While, cst.For]
 _Replacement = Union[cst.BaseStatement, cst.FlattenSentinel[cst.BaseStatement], cst.RemovalSentinel]
 _BOM = "\ufeff"
+_EXCUSE = re.compile(r"\s*# *(noqa|nosec|type: *ignore|pylint:|pyright:).*", re.I)
+"""What a comment says to a linter of the code that is replaced."""
 
 
 def fixed_sources(repo: Path, tests: Path = NOWHERE) -> dict[Path, str]:
@@ -58,6 +61,8 @@ class _Rewriter(cst.CSTTransformer):
         super().__init__()
         self._planned = {rewrite.line: rewrite.statements for rewrite in planned}
         self._style = style
+        self._above: list[cst.EmptyLine] = []
+        """The lines above assignments that were removed: what is new says it now."""
 
     def leave_SimpleStatementLine(
         self, original_node: cst.SimpleStatementLine, updated_node: cst.SimpleStatementLine
@@ -66,12 +71,24 @@ class _Rewriter(cst.CSTTransformer):
         statements = self._statements_for(original_node)
         if statements is None:
             return updated_node
+        lines, end = updated_node.leading_lines, updated_node.trailing_whitespace
+        kept = list(_worth_keeping(end.comment))
         if not statements:
+            if isinstance(original_node.body[0], (cst.Assign, cst.AnnAssign)):
+                self._above += [*lines, *map(_line, kept)]
             return cst.RemoveFromParent()
         new = [self._parsed(original_node, statement) for statement in statements]
-        new[0] = new[0].with_changes(leading_lines=updated_node.leading_lines)
-        new[-1] = new[-1].with_changes(trailing_whitespace=updated_node.trailing_whitespace)
+        new[0] = new[0].with_changes(leading_lines=self._with_those_above(lines))
+        if kept:
+            end = end.with_changes(comment=kept[0])
+            new[-1] = new[-1].with_changes(trailing_whitespace=end)
         return cst.FlattenSentinel(new)
+
+    def _with_those_above(self, lines: Sequence[cst.EmptyLine]) -> list[cst.EmptyLine]:
+        together = [*self._above, *lines]
+        self._above = []
+        pairs = zip(together, [None, *together])
+        return [line for line, above in pairs if line.comment or not above or above.comment]
 
     def leave_While(self, original_node: cst.While, updated_node: cst.While) -> _Replacement:
         """Replace a loop that polls."""
@@ -86,8 +103,9 @@ class _Rewriter(cst.CSTTransformer):
         if not statements:
             return updated_node
         new = [self._parsed(original_node, statement) for statement in statements]
-        inner = [cst.EmptyLine(comment=comment) for comment in _comments_in(original_node)]
-        new[0] = new[0].with_changes(leading_lines=[*updated_node.leading_lines, *inner])
+        inner = map(_line, _comments_in(original_node))
+        lines = self._with_those_above([*updated_node.leading_lines, *inner])
+        new[0] = new[0].with_changes(leading_lines=lines)
         return cst.FlattenSentinel(new)
 
     def _statements_for(self, node: cst.CSTNode) -> tuple[str, ...] | None:
@@ -102,11 +120,22 @@ class _Rewriter(cst.CSTTransformer):
         return parsed
 
 
+def _line(comment: cst.Comment) -> cst.EmptyLine:
+    return cst.EmptyLine(comment=comment)
+
+
+def _worth_keeping(comment: cst.Comment | None) -> Iterator[cst.Comment]:
+    """Yield a comment without what it excuses to a linter, if it has something else."""
+    text = _EXCUSE.sub("", comment.value) if comment else ""
+    if text:
+        yield cst.Comment(text)
+
+
 def _comments_in(loop: _Loop) -> Iterator[cst.Comment]:
     """Yield the comments behind and below the head of a loop, which say what it waits for."""
     pending: list[cst.CSTNode] = [loop.body]
     while pending:
         node = pending.pop(0)
         if isinstance(node, cst.Comment):
-            yield node
+            yield from _worth_keeping(node)
         pending[:0] = node.children

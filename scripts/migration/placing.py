@@ -7,11 +7,14 @@ import io
 import re
 import sys
 import sysconfig
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Union
+from typing import TYPE_CHECKING, Union
 
 from .house_style import Style
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeGuard
 
 _ImportNode = Union[ast.Import, ast.ImportFrom]
 _FUTURE, _STANDARD, _THIRD_PARTY, _FIRST_PARTY, _RELATIVE = range(5)
@@ -25,6 +28,13 @@ def with_import(text: str, imported: str, style: Style) -> str:
     lines = io.StringIO(text).readlines()  # with their line ends
     newline = "\r\n" if "\r\n" in text else "\n"
     head = _leading_imports(tree)
+    joined = next((n for n in head if _may_be_joined(n, imported, lines)), None)
+    if joined is not None:
+        first, last = joined.lineno - 1, joined.end_lineno or 0
+        lines[first:last] = [
+            line + newline for line in _joined(joined, lines[first:last], imported, style)
+        ]
+        return "".join(lines)
     if head:
         place, new = _among(head, lines, imported, style)
     else:
@@ -44,6 +54,51 @@ def _leading_imports(tree: ast.Module) -> list[_ImportNode]:
         elif number or not _is_docstring(node):
             break
     return found
+
+
+def _may_be_joined(
+    node: _ImportNode, imported: str, lines: Sequence[str]
+) -> TypeGuard[ast.ImportFrom]:
+    """Return whether an import is from the same module, and on one line, or one for each name."""
+    [new] = ast.parse(imported).body
+    if not isinstance(new, ast.ImportFrom) or not isinstance(node, ast.ImportFrom):
+        return False
+    if (node.module, node.level) != (new.module, new.level) or node.names[0].name == "*":
+        return False
+    first, *inside = lines[node.lineno - 1 : node.end_lineno]
+    starts = [f"{ast.unparse(alias)}," for alias in node.names]
+    if not inside:
+        return ";" not in first
+    return len(inside) == len(starts) + 1 and all(
+        line.strip().startswith(start) for line, start in zip(inside, starts)
+    )
+
+
+def _joined(
+    node: ast.ImportFrom, lines: Sequence[str], imported: str, style: Style
+) -> Iterator[str]:
+    """Yield the lines of an import with the names of another, in order; its comments stay."""
+    [new] = ast.parse(imported).body
+    assert isinstance(new, ast.ImportFrom)
+    head, sign, said = lines[0].rstrip().partition("#")
+    comment = f"  {sign}{said}" if sign else ""
+    names = {ast.unparse(alias): f"{ast.unparse(alias)}," for alias in (*node.names, *new.names)}
+    names.update(zip(map(ast.unparse, node.names), (line.strip() for line in lines[1:-1])))
+    inside = [names[name] for name in sorted(names, key=_order_of_name)]
+    start = head.partition(" import ")[0]
+    together = f"{start} import {' '.join(inside).rstrip(',')}{comment}"
+    if len(lines) == 1 and len(together) <= style.width:
+        yield together
+        return
+    yield f"{start} import ({comment}"
+    yield from (f"    {line}" for line in inside)
+    yield ")" if len(lines) == 1 else lines[-1].rstrip()
+
+
+def _order_of_name(name: str) -> tuple[int, str]:
+    """Return what isort and ruff sort names by: constants, classes, the rest."""
+    kind = 0 if name.isupper() and len(name) > 1 else 1 if name[0].isupper() else 2
+    return kind, name.lower()
 
 
 def _is_docstring(node: ast.stmt) -> bool:

@@ -175,7 +175,7 @@ def test_fix_does_what_the_documentation_shows(user):
     user.wire(3)
     user.migrate("fix")
     start = user.read("tests/test_detect.py").partition("def start_broker(port):\n")[2]
-    assert start == f"    {after}\n    return broker\n"
+    assert start == f"    return {after.partition(' = ')[2]}\n"
 
 
 @pytest.mark.parametrize(

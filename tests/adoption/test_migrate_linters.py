@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from textwrap import dedent
+from textwrap import dedent, indent
 
 import pytest
 
@@ -12,7 +12,7 @@ line-length = {width}
 [tool.ruff.lint]
 preview = true
 explicit-preview-rules = true
-select = ["E", "W", "F", "I", "E301", "E302", "E303", "E305", "E306"]
+select = ["E", "W", "F", "I", "E301", "E302", "E303", "E305", "E306", "Q", "RET"]
 """
 FLAKE8 = "[flake8]\nmax-line-length = {width}\n"
 
@@ -37,11 +37,70 @@ HEADS = {
     "first party alone": "HAND\nfrom service import A\n\nUSED = A\n",
     "relative": "HAND\nfrom . import zoo\nfrom .aviary import birds\n\nUSED = zoo, birds\n",
     "comment above": "HAND\n# what it is for\nfrom zope import b\n\nUSED = b\n",
-    "path first": "import subprocess\nimport sys\nimport time\n\nsys.path.append('lib')\n\n"
+    "from ours": "HAND\nfrom mqtt_test_broker import free_port\n\nUSED = free_port\n",
+    "from ours, excused": "HAND\nfrom mqtt_test_broker import free_port  # noqa: F401\n",
+    "from ours, long": "HAND\nfrom mqtt_test_broker import (  # noqa: F401\n    free_port,\n"
+    "    session_mqtt_broker,\n)\n",
+    "path first": 'import subprocess\nimport sys\nimport time\n\nsys.path.append("lib")\n\n'
     "import beside  # noqa: E402\n\nUSED = beside\n",
 }
 
 WHOLE = [
+    """\
+    import subprocess
+    import time
+
+    BY = {"port": 18840}
+
+
+    def in_quotes():
+        broker = subprocess.Popen(["mosquitto", "-p", str(BY["port"])])
+        time.sleep(1)
+        return broker
+
+
+    def in_a_text():
+        delay = 2
+        broker = subprocess.Popen(["mosquitto", "-p", f"{BY['port']}"])
+        time.sleep(delay)
+        return broker
+
+
+    def in_branches(port):
+        if port:
+            broker = subprocess.Popen(["mosquitto", "-p", str(port)])
+            time.sleep(1)
+            return broker
+        broker = subprocess.Popen(["mosquitto"])
+        time.sleep(1)
+
+        return broker
+    """,
+    """\
+    import shutil
+    import subprocess
+    import time
+
+
+    def start():
+        seconds = 1
+        longer = seconds + 1
+        mosquitto = shutil.which("mosquitto")
+
+        broker = subprocess.Popen([mosquitto])
+        time.sleep(longer)
+        yield broker
+        broker.kill()
+    """,
+    """\
+    import time
+
+
+    def test_it(mqtt_monitor):
+        delay = 2
+        time.sleep(delay)
+        assert mqtt_monitor.messages
+    """,
     """\
     import contextlib
     import subprocess
@@ -165,6 +224,65 @@ def test_what_was_clean_is_clean(linted, package):
     assert lint(linted.folder, "tests") == ""
     changed = [path for path, text in before.items() if path.read_text() != text]
     assert len(changed) == len(FILES)
+
+
+@pytest.mark.parametrize(
+    ("body", "after"),
+    [
+        (
+            "# how long\ndelay = 1\n\n# go\nb = subprocess.Popen(['mosquitto'])  # begun\n"
+            "time.sleep(delay)\n\n# here\nreturn b  # it",
+            "# how long\n\n# go\n# begun\n\n# here\nreturn TestMQTTBroker(port=1883).start()  # it",
+        ),
+        (
+            "b = subprocess.Popen(['mosquitto'])  # begun  # noqa: S603\ntime.sleep(1)\nyield b",
+            "b = TestMQTTBroker(port=1883).start()  # begun\nyield b",
+        ),
+    ],
+)
+def test_comments_stay_but_for_excuses_of_what_is_gone(linted, body, after):
+    head = "import subprocess\nimport time\n\n\ndef begin():\n"
+    path = linted.write("tests/brokers.py", head + indent(body, "    ") + "\n")
+    linted.fix()
+    assert path.read_text().partition("begin():\n")[2] == indent(after, "    ") + "\n"
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "try:\n    return b\nfinally:\n    b.kill()",
+        "cleanups.append(lambda: b.kill())\nreturn b",
+        "return b, 1883",
+        "assert b\nreturn b",
+        "b.port = 1\nreturn b",
+    ],
+)
+def test_a_name_that_is_needed_stays(linted, rest):
+    body = f"b = subprocess.Popen(['mosquitto'])\ntime.sleep(1)\n{rest}"
+    head = "import subprocess\nimport time\n\ncleanups = []\n\n\ndef begin():\n"
+    path = linted.write("tests/brokers.py", head + indent(body, "    ") + "\n")
+    linted.fix()
+    assert f"    b = TestMQTTBroker(port=1883).start()\n{indent(rest, '    ')}" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("delay = pick()", ""),
+        ("delay = 1\nprint(delay)", ""),
+        ("global delay\ndelay = 1", ""),
+        ("delay = 1\n\ndef told():\n    return delay\n", "use(told)"),
+        ("if FAST:\n    delay = 1\nelse:\n    delay = 2", ""),
+        ("for delay in DELAYS:\n    pass", ""),
+    ],
+)
+def test_a_name_that_does_more_than_say_how_long_stays(repo, before, after):
+    body = f"{before}\ntime.sleep(delay)\nassert mqtt_monitor.messages\n{after}"
+    head = "import time\n\n\ndef test_it(mqtt_monitor):\n"
+    path = repo.write("tests/test_it.py", head + indent(body, "    ") + "\n")
+    repo.fix()
+    assert indent(before, "    ") in path.read_text()
+    assert "mqtt_monitor.wait_for" in path.read_text()
 
 
 def test_the_settings_say_which_modules_are_of_the_first_party(linted):

@@ -1,6 +1,7 @@
 """`scripts/migrate.py fix` replaces brokers started by hand wherever they are, or says why not."""
 
 import socket
+from textwrap import dedent
 
 import pytest
 from helpers.migrating_user import NEEDS_LIBCST
@@ -32,7 +33,7 @@ def broker():
     process.wait()
 """
 
-FIXED = "TestMQTTBroker(port=port).start()\n    return broker\n"
+FIXED = "    return TestMQTTBroker(port=port).start()\n"
 
 
 def fixed_at(repo, name, text=SLEEPING):
@@ -192,6 +193,7 @@ def test_the_reason_is_what_a_test_does_with_the_process(wired):
         ("time.sleep(1)", "wait_for_port(port)", "no sleep stands right behind it"),
         ("broker = subprocess", "return subprocess", "its process is not assigned to one name"),
         ("    time.sleep(1)", "    time.sleep(1); port = 1", "it shares its line"),
+        ("(port)])", "(port)], stdout=open('b.log'))", "its stdout goes to open('b.log')"),
         ("import subprocess", "# coding: latin-1\nimport subprocess", "its file is not in UTF-8"),
     ],
 )
@@ -219,6 +221,116 @@ def test_a_start_and_the_sleep_behind_it_are_one_finding(wired):
     assert (found.kind, found.line, found.certain) == ("per-module-broker", 9, True)
     assert found.replacement.startswith("the fixture session_mqtt_broker: one broker")
     assert "process = TestMQTTBroker(port=18840).start(), of mqtt_test_broker" in found.replacement
+
+
+ONE_CAUSE = {
+    "entered": """
+        def test_it():
+            with subprocess.Popen(["mosquitto", "-p", port()]) as broker:  #!per-test-broker
+                time.sleep(1)
+                assert broker.poll() is None
+        """,
+    "entered by a stack": """
+        def test_it():
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(subprocess.Popen(["mosquitto"]))  #!per-test-broker
+                time.sleep(1)
+        """,
+    "entered by a stack that outlives it": """
+        def start(stack):
+            broker = stack.enter_context(Container("emqx"))
+            broker.end = stack.enter_context(Popen(["mosquitto"]))  #!helper-starts-broker
+            time.sleep(1)
+            return broker
+        """,
+    "of the process, registered first": """
+        @pytest.fixture
+        def broker(request):
+            process = subprocess.Popen(["mosquitto"])  #!per-test-broker
+            request.addfinalizer(process.kill)
+            time.sleep(1)
+            return process
+        """,
+    "entered, async": """
+        @pytest.fixture
+        async def broker():
+            async with Broker({}) as broker:  #!per-test-broker
+                await asyncio.sleep(0.5)
+                yield broker
+        """,
+    "in the process": """
+        @pytest.fixture
+        async def broker():
+            broker = Broker({})  #!per-test-broker
+            task = asyncio.create_task(broker.start())
+            await asyncio.sleep(0.5)
+            yield broker
+            task.cancel()
+        """,
+    "in the process, of a TestCase": """
+        class TestIt(unittest.IsolatedAsyncioTestCase):
+            async def asyncSetUp(self):
+                self.broker = Broker({})  #!per-test-broker
+                await self.broker.start()
+                await asyncio.sleep(0.5)
+        """,
+    "in a helper that starts and sleeps": """
+        async def start():
+            broker = Broker({})  #!helper-starts-broker
+            await broker.start()
+            await asyncio.sleep(0.5)
+            return broker
+
+        async def test_it():
+            broker = await start()
+            await broker.shutdown()
+        """,
+    "behind a helper, in a fixture": """
+        @contextlib.contextmanager
+        def running():
+            process = subprocess.Popen(["mosquitto"])  #!helper-starts-broker
+            yield process
+            process.kill()
+
+        @pytest.fixture
+        def broker():
+            with running() as process:  #!per-test-broker
+                time.sleep(1)
+                yield process
+        """,
+    "of the test, not of the broker": """
+        @pytest.fixture
+        async def service():
+            broker = Broker({})  #!per-test-broker
+            await broker.start()
+            service = Service()
+            await asyncio.sleep(0.5)  #!wait-for-background
+            yield service
+        """,
+    "twice": """
+        def test_it():
+            broker = subprocess.Popen(["mosquitto"])  #!per-test-broker
+            time.sleep(1)
+            other = subprocess.Popen(["mosquitto", "-p", "1884"])  #!per-test-broker
+            time.sleep(1)
+            assert broker.poll() is other.poll() is None
+        """,
+}
+
+
+@pytest.mark.parametrize("text", ONE_CAUSE.values(), ids=ONE_CAUSE)
+def test_a_sleep_for_a_broker_is_told_with_its_start(repo, text):
+    head = "import asyncio, contextlib, subprocess, time, unittest\nimport pytest\n"
+    head += "from subprocess import Popen\nfrom amqtt.broker import Broker\n"
+    repo.write("tests/test_it.py", head + dedent(text))
+    assert {m for m in repo.marks() if m[2] != "fixed-port"} == repo.planted()
+
+
+def test_the_start_names_the_sleep_that_goes_with_it(repo):
+    text = "import asyncio\nimport pytest\nfrom amqtt.broker import Broker\n"
+    repo.write("tests/test_it.py", text + dedent(ONE_CAUSE["entered, async"]))
+    [found] = repo.scan()
+    assert found.replacement.endswith("; without the sleep in line 8")
 
 
 HELPERS = """\
@@ -341,7 +453,7 @@ PLANTED = {
         async def amqtt_object():
             broker = Broker({})  #!per-test-broker
             await broker.start()
-            await asyncio.sleep(1)  #!wait-for-background
+            await asyncio.sleep(1)
             yield broker
             await broker.shutdown()
 

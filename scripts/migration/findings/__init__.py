@@ -26,6 +26,7 @@ from .makers import check_makers
 from .sources import OUR_MODULES, read_source
 from .starts import find_starts
 from .suite import Suite
+from .unused import left_unused
 from .waits import check_waits, find_waits
 
 __all__ = [
@@ -83,6 +84,7 @@ def plans(repo: Path, tests: Path = NOWHERE) -> dict[Path, Plan]:
             *(rewrite for start in find_starts(suite, module) for rewrite in start.rewrites),
         ]
         if rewrites:
+            rewrites += left_unused(module, rewrites)
             planned[module.path] = Plan(rewrites, suite.names_used_elsewhere(module))
     return planned
 

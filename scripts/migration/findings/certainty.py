@@ -390,8 +390,8 @@ class Rewriter:
             raise _NotCertainError
 
     def _source(self, node: ast.expr) -> str:
-        source = ast.get_source_segment("\n".join(self._module.lines), node)
-        if not source or "\n" in source:
+        source = self._module.source(node)
+        if source is None:
             raise _NotCertainError
         return source
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from .finding import Finding
 from .parsing import SET_UP, SET_UP_ONCE, Function, shortened
-from .starts import Start, find_starts
+from .starts import Start, find_starts, sleep_behind
 from .suite import Suite
 
 _USE_OUR_BROKER = (
@@ -96,20 +96,41 @@ def _called_by(users: Sequence[Function]) -> str:
 def _brokers_of(
     suite: Suite, function: Function, functions: Sequence[Function]
 ) -> Iterator[Finding]:
-    call = suite.starts_broker(function)
+    call = _broker_told(suite, function)
     if call is None:
         return
-    is_direct = suite.is_direct(function, call, "broker")
-    scope = function.fixture_scope
-    if scope is None and (_is_ours(suite, function) or not is_direct):
-        return  # it is there on purpose, or told where it is
-    if scope in ("session", "dynamic") or _has_settings_of_its_own(call):
-        return
     kind, when = _how_often(function)
+    is_direct = suite.is_direct(function, call, "broker")
     users = _users(suite, functions, function, "broker") if is_direct else []
     what = f"{_role(function)} starts a broker, {when}: {shortened(call)}{_called_by(users)}"
     instead = _USE_OUR_BROKER_OBJECT if kind == "helper-starts-broker" else _fixture_for(function)
+    sleep = sleep_behind(function, call)
+    instead += f"; without the sleep in line {sleep.lineno}" if sleep else ""
     yield Finding(function.module.path, call.lineno, kind, what, instead, False)
+
+
+def _broker_told(suite: Suite, function: Function) -> ast.Call | None:
+    """Return the call by which *function* starts a broker, where that is to be told of it."""
+    call = suite.starts_broker(function)
+    if call is None or _has_settings_of_its_own(call):
+        return None
+    if function.fixture_scope is not None:
+        return None if function.fixture_scope in ("session", "dynamic") else call
+    # Else it is there on purpose, or told where it is.
+    is_told = suite.is_direct(function, call, "broker") and not _is_ours(suite, function)
+    return call if is_told else None
+
+
+def sleeps_behind_brokers(suite: Suite) -> Iterator[ast.stmt]:
+    """Yield the sleeps that are told with the start of a broker: one cause, one finding."""
+    for module in suite.modules:
+        by_hand = [(start.function, start.call) for start in find_starts(suite, module)]
+        known = {function for function, _ in by_hand}
+        others = [(f, _broker_told(suite, f)) for f in module.functions if f not in known]
+        for function, call in (*by_hand, *others):
+            sleep = sleep_behind(function, call) if call else None
+            if sleep is not None:
+                yield sleep
 
 
 def _has_settings_of_its_own(call: ast.Call) -> bool:

@@ -85,6 +85,11 @@ class Module:
         before, after = first[: statement.col_offset], last[statement.end_col_offset :].strip()
         return not before.strip() and (not after or after.startswith(b"#"))
 
+    def source(self, node: ast.expr) -> str | None:
+        """Return the source of an expression as it stands there; None if it is on several lines."""
+        found = ast.get_source_segment("\n".join(self.lines), node)
+        return found if found and "\n" not in found else None
+
     def resolve(self, node: ast.expr) -> str:
         """Return the dotted name that an expression is, in terms of what is imported."""
         if isinstance(node, ast.Name):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from .finding import Rewrite
@@ -13,6 +13,7 @@ from .parsing import (
     DEFINITIONS,
     Function,
     Module,
+    bindings,
     blocks_in,
     called_name,
     shortened,
@@ -27,6 +28,7 @@ _BROKER_CLASS = "TestMQTTBroker"
 _DEFAULT_PORT = "1883"
 _HARMLESS_OPTIONS = {"-v", "--verbose", "-d", "--daemon", "-q", "--quiet"}
 _OF_A_PROCESS_ONLY = {"stdin", "stdout", "stderr"}
+_NOWHERE = re.compile(r"(subprocess\.)?(DEVNULL|PIPE|STDOUT)|None|-?\d+")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Start:
     replacement: str
     """The statement to write instead, of it and of the sleep behind it."""
     sleep: ast.stmt | None = None
-    """The sleep behind it: one cause, one finding."""
+    """The sleep right behind it."""
     rewrites: tuple[Rewrite, ...] = ()
     """What `fix` does, where the replacement is certain."""
     doubt: str = ""
@@ -57,33 +59,68 @@ def find_starts(suite: Suite, module: Module) -> Iterator[Start]:
 
 
 def _starts_in(suite: Suite, function: Function, block: list[ast.stmt]) -> Iterator[Start]:
-    for statement, following in zip(block, [*block[1:], None]):
-        inner_blocks = blocks_in(statement)
-        own = [statement] if not inner_blocks else _heads_of(statement)
-        calls = [n for part in own for n in walk_own(part) if isinstance(n, ast.Call)]
-        for call in calls:
+    for index, statement in enumerate(block):
+        for call in _calls_before_blocks(statement):
             if suite.starts_process(function, call):
-                yield _start(suite, function, statement, call, following)
+                yield _start(suite, function, call, statement, block[index + 1 :])
                 break
-        # What a definition in the block does, it does when it is called.
-        for inner in [] if isinstance(statement, DEFINITIONS) else inner_blocks:
+        for inner in _blocks_run_with(statement):
             yield from _starts_in(suite, function, inner)
 
 
-def _heads_of(statement: ast.stmt) -> list[ast.expr]:
-    """Return what a compound statement does before its blocks: what `with` enters."""
-    return [item.context_expr for item in getattr(statement, "items", ())]
+def _blocks_run_with(statement: ast.stmt) -> list[list[ast.stmt]]:
+    """Return its blocks; what a definition does, it does when it is called."""
+    return [] if isinstance(statement, DEFINITIONS) else blocks_in(statement)
+
+
+def _calls_before_blocks(statement: ast.stmt) -> list[ast.Call]:
+    """Return what a statement calls; of a compound one, what `with` enters."""
+    heads = [item.context_expr for item in getattr(statement, "items", ())]
+    parts = heads if blocks_in(statement) else [statement]
+    return [n for part in parts for n in walk_own(part) if isinstance(n, ast.Call)]
+
+
+def sleep_behind(function: Function, call: ast.Call) -> ast.stmt | None:
+    """Return the sleep for what *call* starts: nothing else is done before it."""
+    return _sleep_behind(function, call, function.node.body)
+
+
+def _sleep_behind(function: Function, call: ast.Call, block: list[ast.stmt]) -> ast.stmt | None:
+    for index, statement in enumerate(block):
+        if call in _calls_before_blocks(statement):
+            inside = blocks_in(statement)
+            return _first_sleep(function, statement, inside[0] if inside else block[index + 1 :])
+        for inner in _blocks_run_with(statement):
+            found = _sleep_behind(function, call, inner)
+            if found is not None:
+                return found
+    return None
+
+
+def _first_sleep(
+    function: Function, start: ast.stmt, behind: Iterable[ast.stmt]
+) -> ast.stmt | None:
+    """Return the first sleep *behind* a start, unless something else is done before."""
+    names = {unparsed(target) for node in ast.walk(start) for target, _ in bindings(node)}
+    for statement in behind:
+        if _is_sleep(function, statement):
+            return statement
+        if not any(unparsed(n) in names for n in ast.walk(statement) if isinstance(n, ast.expr)):
+            return None
+        names |= {unparsed(target) for node in ast.walk(statement) for target, _ in bindings(node)}
+    return None
 
 
 def _start(
     suite: Suite,
     function: Function,
-    statement: ast.stmt,
     call: ast.Call,
-    following: ast.stmt | None,
+    statement: ast.stmt,
+    behind: Sequence[ast.stmt],
 ) -> Start:
     broker = suite.broker_started(function, call)
-    port = _port_in(_words_of(call)) if broker == "mosquitto" else _DEFAULT_PORT
+    words = _words_of(call)
+    port = _port_in(function.module, words) if broker == "mosquitto" else _DEFAULT_PORT
     head = "broker = "
     if isinstance(statement, ast.Assign):
         head = f"{unparsed(statement.targets[-1])} = "
@@ -91,7 +128,7 @@ def _start(
         head = "return "
     options = f"port={port}" if port else "port=..., config_lines=[...]"
     replacement = f"{head}{_BROKER_CLASS}({options}).start()"
-    sleep = following if following is not None and _is_sleep(function, following) else None
+    sleep = next((s for s in behind[:1] if _is_sleep(function, s)), None)
     try:
         _check_program(function, call, broker, port)
         _check_statement(function, statement, call, sleep)
@@ -100,11 +137,31 @@ def _start(
     except (_NotCertainError, CannotImportError) as error:
         return Start(function, call, broker, replacement, sleep, doubt=str(error))
     assert sleep is not None
+    result = _returned_at_once(function, statement, behind[1:])
     rewrites = (
-        Rewrite(statement.lineno, (replacement,), imported),
+        Rewrite(statement.lineno, () if result else (replacement,), imported),
         Rewrite(sleep.lineno, ()),
+        *([Rewrite(result.lineno, (f"return {replacement[len(head) :]}",))] if result else ()),
     )
     return Start(function, call, broker, replacement, sleep, rewrites)
+
+
+def _returned_at_once(
+    function: Function, start: ast.stmt, behind: Sequence[ast.stmt]
+) -> ast.Return | None:
+    """Return the statement that returns what has been started, and is all that needs its name."""
+    result = next(iter(behind), None)
+    name = start.targets[0] if isinstance(start, ast.Assign) else None
+    if not isinstance(result, ast.Return) or not function.module.stands_alone(result):
+        return None
+    if not isinstance(name, ast.Name) or unparsed(result)[len("return ") :] != name.id:
+        return None
+    nodes = list(ast.walk(function.node))
+    returned = {id(node.value) for node in nodes if isinstance(node, ast.Return)}
+    shared = {n for node in nodes for n in getattr(node, "names", ()) if isinstance(n, str)}
+    uses = (n for n in nodes if isinstance(n, ast.Name) and n.id == name.id)
+    is_known = all(isinstance(n.ctx, ast.Store) or id(n) in returned for n in uses)
+    return result if is_known and name.id not in shared else None
 
 
 # --- What keeps a start from being certain ------------------------------------------------------
@@ -120,6 +177,9 @@ def _check_program(function: Function, call: ast.Call, broker: str, port: str | 
         raise _NotCertainError(f"{starter}() gives something else than subprocess.Popen()")
     if port is None:
         raise _NotCertainError("its command line is not written out, or says more than a port")
+    for keyword in call.keywords:
+        if keyword.arg in _OF_A_PROCESS_ONLY and not _NOWHERE.fullmatch(unparsed(keyword.value)):
+            raise _NotCertainError(f"its {keyword.arg} goes to {shortened(keyword.value)}")
 
 
 def _check_statement(
@@ -173,7 +233,7 @@ def _words_of(call: ast.Call) -> Sequence[ast.expr]:
     return []
 
 
-def _port_in(words: Sequence[ast.expr]) -> str | None:
+def _port_in(module: Module, words: Sequence[ast.expr]) -> str | None:
     """Return the port that mosquitto is to listen on; None if its command line says more."""
     rest = list(words)
     if not rest or not _is_executable(rest.pop(0)):
@@ -182,7 +242,7 @@ def _port_in(words: Sequence[ast.expr]) -> str | None:
     while rest:
         option = getattr(rest.pop(0), "value", None)
         if option in ("-p", "--port") and rest:
-            port = _number(rest.pop(0))
+            port = _number(module, rest.pop(0))
         elif option not in _HARMLESS_OPTIONS:
             return None
     return port
@@ -194,15 +254,20 @@ def _is_executable(word: ast.expr) -> bool:
     return isinstance(word, ast.Name) or bool(re.fullmatch(r"(.*/)?mosquitto", str(value)))
 
 
-def _number(word: ast.expr) -> str | None:
+def _number(module: Module, word: ast.expr) -> str | None:
     """Return the expression of a number that is given as a text: `1883`, `port`."""
     if isinstance(word, ast.Constant):
         return str(word.value) if str(word.value).isdigit() else None
     if isinstance(word, ast.Call) and unparsed(word.func) == "str" and len(word.args) == 1:
-        return unparsed(word.args[0])
+        return module.source(word.args[0]) or unparsed(word.args[0])
     if isinstance(word, ast.JoinedStr) and len(word.values) == 1:
         value = word.values[0]
-        return unparsed(value.value) if isinstance(value, ast.FormattedValue) else None
+        quote = (module.source(word) or "'").lstrip("fF")[0]  # what is inside has other quotes
+        return (
+            unparsed(value.value).replace("'", quote)
+            if isinstance(value, ast.FormattedValue)
+            else None
+        )
     return None
 
 

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from .advice import instead_of
 from .certainty import Rewriter
 from .finding import Finding
+from .makers import sleeps_behind_brokers
 from .parsing import LOOPS, Function, Module
 from .pauses import lets_time_pass, program_before
 from .sleeps import Wait, causes, name_looked_at, waits_in
-from .starts import find_starts
 from .suite import Suite
 
 KIND = "wait-for-background"
@@ -21,7 +21,7 @@ KIND = "wait-for-background"
 def check_waits(suite: Suite) -> Iterator[Finding]:
     """Find what sleeps or polls for a broker, a client or a service: each place once."""
     found: dict[ast.Call, tuple[Wait, list[Wait]]] = {}
-    told = {start.sleep for module in suite.modules for start in find_starts(suite, module)}
+    told = set(sleeps_behind_brokers(suite))
     for wait in (wait for module in suite.modules for wait in find_waits(suite, module)):
         for cause in causes(suite, wait):
             _, users = found.setdefault(cause.sleep, (cause, []))
