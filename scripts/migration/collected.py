@@ -9,6 +9,16 @@ from .pytest_runs import PytestRun
 from .repository import count
 
 
+def found_tests(before: PytestRun, after: PytestRun) -> list[str]:
+    """Say which files that could not be collected before can be now."""
+    counts = Counter(test.file for test in after.tests)
+    return [
+        f"{path}: pytest collects {count(counts[path], 'test')} now. Before: {reason}"
+        for path, reason in before.errors.items()
+        if path not in after.errors and counts[path]
+    ]
+
+
 def lost_tests(before: PytestRun, after: PytestRun) -> list[str]:
     """Say of which files fewer tests are collected than before, and why."""
     return list(_lost(before, after))

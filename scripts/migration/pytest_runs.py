@@ -118,6 +118,21 @@ class PytestRun:
         return list(dict.fromkeys(line for line in lines if _REFUSAL.match(line)))
 
     @property
+    def connects_as_it_is_collected(self) -> bool:
+        """Whether files that cannot be collected may want a broker, as they have asked for one."""
+        return bool(self.errors and self.addresses)
+
+    @property
+    def places(self) -> str:
+        """The first of the addresses that were asked for."""
+        return ", ".join(f"{host}:{port}" for host, port in self.addresses[:3])
+
+    @property
+    def reason(self) -> str:
+        """Why nothing, or not everything, is collected."""
+        return next(iter(self.errors.values()), self.error)
+
+    @property
     def error(self) -> str:
         """The line of pytest's output that says best what was wrong."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
@@ -145,15 +160,15 @@ class Pytest:
         """Collect the repository's tests, and run none.
 
         Raises:
-            CannotMigrateError: pytest does not start, hangs, or finds nothing.
+            CannotMigrateError: pytest does not start, hangs, or finds nothing, and that is not for
+                want of a broker.
         """
         run = self._run(["--collect-only"], "collecting")
         root = self.repository.root
         if run.hang:
             raise CannotMigrateError(f"pytest hangs as it collects {root}: {run.hang}")
-        if not run.tests:
-            reason = next(iter(run.errors.values()), run.error)
-            raise CannotMigrateError(f"pytest collects no tests in {root}: {reason}")
+        if not run.tests and not run.connects_as_it_is_collected:
+            raise CannotMigrateError(f"pytest collects no tests in {root}: {run.reason}")
         return run
 
     def prove(self, fixture: str) -> PytestRun:

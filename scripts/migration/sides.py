@@ -98,7 +98,8 @@ def _why(told: PytestRun, said: str) -> str:
     if told.hang:
         return f"it hangs in {told.hang}"
     failed = [f"{in_repository(path)}: {reason}" for path, reason in told.errors.items()]
-    return (failed or [line.strip() for line in said.splitlines()[-1:]])[0]
+    asked = f" ({told.places} was asked for)" if told.addresses else ""
+    return (failed or [line.strip() for line in said.splitlines()[-1:]])[0] + asked
 
 
 def _take_in(told: PytestRun, folder: Path) -> None:

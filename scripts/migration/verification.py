@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .before import as_it_was
-from .collected import lost_tests
+from .collected import found_tests, lost_tests
 from .diagnosis import DIAGNOSES
 from .findings import Finding, scan
 from .pytest_runs import CollectedTest, Pytest, PytestRun
@@ -96,6 +96,7 @@ def verify(
     described, text = figures(before, after, repository.root)
     show(text)
     remarks = [*(r for r in described["remarks"] if ABOUT_AS_LONG not in r), *again.remarks]
+    remarks += found_tests(_in_place(before.told), after.told)
     is_faster = _is_faster(before, after, described["median_overhead"])
     no_broker = _without_broker(before)
     regressions = list(_regressions(repository, again.worse, after.outcomes, again))

@@ -39,6 +39,9 @@ def every_client(prompt_mqtt_clients):  # noqa: F811
     """End network loops at once, and the clients that tests leave running."""
 '''
 
+LED_BY = "redirected_mqtt_clients"
+"""The fixture that leads connections to our broker, where a suite has no call that does."""
+
 CLASS_FIXTURE = "camera_detector_class"
 WHICH_CLASS = f'''
 @pytest.fixture
@@ -182,23 +185,57 @@ def planned_changes(
     Raises:
         CannotMigrateError: a file cannot be read, or is no Python, or is the user's own.
     """
-    option = _with_addresses(repository, option)
+    option = _as_there(repository, option, run)
     changes = copies(repository, option.files, state)
     changes.append(_wired_conftest(repository, option, run))
     return [change for change in changes if change.old != change.new]
 
 
-def _with_addresses(repository: Repository, option: Option) -> Option:
-    """Return an option that leads the connections that are found there."""
-    if not option.redirection or _redirects(conftest_of(repository)):
+def _as_there(repository: Repository, option: Option, run: PytestRun) -> Option:
+    """Return an option that leads the connections that are found there, unless they are led."""
+    tree = conftest_of(repository)
+    if led_by_fixture(tree):
+        return _without_call(option)
+    if not option.redirection or _redirects(tree):
         return option
-    suite = Suite(repository.root, repository.tests)
-    call = as_call(Connections(suite).addresses(option.ports))
+    call = _call_for(repository, option, run)
     imports = tuple(
         replace(i, names=(LOOPBACK, *i.names)) if LOOPBACK in call and REDIRECT in i.names else i
         for i in option.imports
     )
     return replace(option, redirection=call, imports=imports)
+
+
+def _call_for(repository: Repository, option: Option, run: PytestRun) -> str:
+    suite = Suite(repository.root, repository.tests)
+    asked_for = run.addresses if run.connects_as_it_is_collected else ()
+    return as_call(Connections(suite).addresses(option.ports, asked_for))
+
+
+def led_by_fixture(tree: ast.Module) -> bool:
+    """Return whether a conftest.py leads connections to our broker by the fixture that does so."""
+    return any(
+        LED_BY in (getattr(node, "arg", ""), getattr(node, "value", "")) for node in ast.walk(tree)
+    )
+
+
+def _without_call(option: Option) -> Option:
+    """Return an option where connections are led by the fixture."""
+    kept = [(i, tuple(name for name in i.names if name != REDIRECT)) for i in option.imports]
+    imports = tuple(replace(i, names=names) for i, names in kept if names)
+    return replace(option, imports=imports, redirection="")
+
+
+def notes(repository: Repository, option: Option, run: PytestRun) -> list[str]:
+    """Say what is wired in another way than it would be by *option*."""
+    if not option.redirection or not led_by_fixture(conftest_of(repository)):
+        return []
+    call = " ".join(_call_for(repository, option, run).split())
+    return [
+        f"{repository.conftest} leads clients by the fixture {LED_BY}, which stays: it is in force "
+        "from the first test on that gets it. To lead what connects as tests are collected, too, "
+        f"have this at its top level in place of the fixture: {call}"
+    ]
 
 
 def _redirects(tree: ast.Module) -> bool:
@@ -229,6 +266,7 @@ def wired_options(repository: Repository) -> list[int]:
 
 
 def _is_wired(repository: Repository, option: Option, tree: ast.Module) -> bool:
+    option = _without_call(option) if led_by_fixture(tree) else option
     places = (repository.root / place_of(repository, file) for file in option.files)
     return (
         not list(_missing_imports(repository, option, tree))
@@ -340,8 +378,9 @@ def _missing_imports(repository: Repository, option: Option, tree: ast.Module) -
             if isinstance(node, ast.ImportFrom) and _is_from(node, module, repository.is_package)
             for alias in node.names
         }
-        if "*" not in imported and not imported.issuperset(wanted.names):
-            yield wanted
+        names = tuple(name for name in wanted.names if name not in imported)
+        if names and "*" not in imported:
+            yield replace(wanted, names=names)
 
 
 def _is_from(node: ast.ImportFrom, module: str, is_package: bool) -> bool:

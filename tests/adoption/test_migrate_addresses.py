@@ -249,3 +249,49 @@ def test_the_lines_for_a_service_lead_the_ports_of_brokers_that_they_replace(use
     assert "from shared_mqtt_pool import LOOPBACK_HOSTS, redirect_to_test_broker\n" in text
     assert "def fast_broker(session_mqtt_broker):" in text
     assert wire() == []
+
+
+LED = """\
+import pytest
+from shared_mqtt_pool import prompt_mqtt_clients, redirected_mqtt_clients  # noqa: F401
+{}
+
+@pytest.fixture(scope="session", autouse=True)
+def everywhere({}redirected_mqtt_clients):  # noqa: F811
+    pass
+"""
+BROKER_LINE = "from mqtt_test_broker import session_mqtt_broker  # noqa: F401\n"
+
+
+def test_a_suite_that_is_led_by_the_fixture_is_wired(user):
+    user.write("tests/conftest.py", LED.format(BROKER_LINE, "prompt_mqtt_clients, "))
+    user.wire(3)
+    assert user.read("tests/conftest.py") == LED.format(BROKER_LINE, "prompt_mqtt_clients, ")
+    assert wired_options(user.repository) == [3]
+    assert user.migrate("apply", "--option", "3").stdout.startswith("Everything is in place.\n")
+
+
+def test_where_the_fixture_leads_only_what_is_missing_is_added(user):
+    text = LED.replace("prompt_mqtt_clients, ", "")
+    user.write("tests/conftest.py", text.format("", ""))
+    user.wire(3)
+    after = user.read("tests/conftest.py")
+    assert "redirect_to_test_broker" not in after
+    assert after.count("redirected_mqtt_clients  # noqa: F401\n") == 1
+    assert "prompt_mqtt_clients" in after
+    assert "def every_client(prompt_mqtt_clients):" in after
+    assert wired_options(user.repository) == [3]
+
+
+def test_apply_says_what_the_call_does_that_the_fixture_does_not(user, hard_port):
+    user.write("tests/test_it.py", f'{HEAD}def go(c): c.connect("a.example", {hard_port})\n')
+    user.write("tests/conftest.py", LED.format(BROKER_LINE, "prompt_mqtt_clients, "))
+    user.write("service.py", "")
+    user.write("tests/test_detect.py", "def test_it(): pass\n")
+    user.wire(3)
+    [note] = user.data("apply", "--option", "3")["notes"]
+    assert note.startswith("tests/conftest.py leads clients by the fixture redirected_mqtt_clients")
+    call = CALL.format(f'{hard_port}, hosts=["a.example", *LOOPBACK_HOSTS]')
+    assert note.endswith(f"in place of the fixture: {call}")
+    user.write("tests/conftest.py", "")
+    assert user.data("apply", "--option", "3")["notes"] == []

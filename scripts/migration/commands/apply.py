@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..collected import lost_tests
+from ..collected import found_tests, lost_tests
 from ..findings.sources import python_files
 from ..findings.suite import Suite
 from ..output import Output, indented
@@ -20,6 +20,7 @@ from ..wiring import (
     Option,
     is_in_effect,
     missing_tests,
+    notes,
     planned_changes,
     source_in,
     useful_tests,
@@ -39,13 +40,14 @@ def apply(repository: Repository, state: State, options: argparse.Namespace, out
     output.data["uncollected"] = collected.errors
     output.say(*left_out(collected.errors))
     option = wanted.option(collected)
-    if not useful_tests(option, collected):
-        raise missing_tests(option, collected, wanted.proposals())
+    _check_it_is_of_use(option, collected, wanted)
     changes = planned_changes(repository, option, collected, state)
     output.show_changes(changes, as_diff=options.dry_run)
     output.data["by_hand"] = list(option.remarks)
     if not changes:
         output.say("Everything is in place.")
+    output.data["notes"] = notes(repository, option, collected)
+    output.say(*(f"Note: {note}" for note in output.data["notes"]))
     if options.dry_run:
         return LEFT_TO_DO if changes else DONE
     state.tests, state.renames = repository.tests, dict(repository.renames)
@@ -57,6 +59,18 @@ def apply(repository: Repository, state: State, options: argparse.Namespace, out
         state.proof = proof
         state.save()
     return _show(proof, option.remarks if changes else (), output)
+
+
+def _check_it_is_of_use(option: Option, collected: PytestRun, wanted: _Wanted) -> None:
+    """Raise if the option serves no test; what wants a broker may be collected with it in place."""
+    if collected.tests:
+        if not useful_tests(option, collected):
+            raise missing_tests(option, collected, wanted.proposals())
+    elif not option.redirection:
+        raise CannotMigrateError(
+            f"pytest collects no tests here, where files ask for {collected.places} as they are "
+            f"imported: {collected.reason}. apply --option 3 leads that to the test broker"
+        )
 
 
 class _Wanted:
@@ -95,7 +109,7 @@ class _Wanted:
 
 def _proof(option: Option, pytest: Pytest, collected: PytestRun) -> dict[str, Any]:
     """Run a test that gets what was wired, and say whether it was seen to."""
-    first = useful_tests(option, collected)[0].nodeid
+    first = next((test.nodeid for test in useful_tests(option, collected)), "-")
     if option.is_service and not option.needs_fixture:
         evidence = f"no test asks for {option.fixture} yet"
         return {"test": "-", "works": False, "evidence": evidence, "refusals": [], "lost": []}
@@ -108,7 +122,8 @@ def _proof(option: Option, pytest: Pytest, collected: PytestRun) -> dict[str, An
         lost = lost_tests(collected, run) or [run.hang or run.error]
         evidence = "\n".join(lost)
         return {"test": first, "works": False, "evidence": evidence, "refusals": [], "lost": lost}
-    return _evidence(option, _telling_test(option, tests, run), run, lost_tests(collected, run))
+    proof = _evidence(option, _telling_test(option, tests, run), run, lost_tests(collected, run))
+    return {**proof, "found": found_tests(collected, run)}
 
 
 def _telling_test(option: Option, tests: Sequence[CollectedTest], run: PytestRun) -> CollectedTest:
@@ -156,6 +171,7 @@ def _evidence(
 def _show(proof: dict[str, Any], by_hand: Sequence[str], output: Output) -> int:
     output.data["proof"] = proof
     output.say(indented(f"{proof['test']}: {proof['evidence']}", 4))
+    output.say(*(f"Good news: {found}" for found in proof.get("found", ())))
     output.say(*(f"By hand: {remark}" for remark in by_hand))
     if proof["works"] and (proof["refusals"] or by_hand):
         output.say("It works but for the above; rollback takes everything back.")

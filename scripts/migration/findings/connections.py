@@ -20,6 +20,7 @@ USUAL_PORT = 1883
 WIDTH = 79
 """The longest line that every linter allows, whatever its settings."""
 _TLS_PORT = 8883
+_PORTS = {USUAL_PORT, _TLS_PORT}
 _AT_ONCE = re.compile(r"paho\.mqtt\.(publish\.(single|multiple)|subscribe\.(simple|callback))")
 _ASYNC_CLIENTS = {"aiomqtt.Client", "asyncio_mqtt.Client"}
 _SETTING = re.compile(r"(^|[_-])(mqtt|broker|mosquitto)", re.I)
@@ -53,12 +54,16 @@ class Connections:
         self._suite = suite
         self._values = Values(suite)
 
-    def addresses(self, replaced: Set[int] = frozenset()) -> Addresses:
+    def addresses(
+        self, replaced: Set[int] = frozenset(), asked_for: Iterable[tuple[str, int]] = ()
+    ) -> Addresses:
         """Return those of the suite and the service, and the ports of brokers that are *replaced*.
 
-        Ports on which tests start other brokers lead to those.
+        Ports on which tests start other brokers lead to those. What a run has *asked_for* counts
+        where the port is one of MQTT.
         """
         told = [*self._told_in(self._suite.everything), *self._settings()]
+        told += (part for place in asked_for if place[1] in _PORTS for part in place)
         hosts, ports = _sorted_out(told)
         own = set(self._own_ports()) - {USUAL_PORT}
         return Addresses(frozenset(hosts), frozenset(ports - own | replaced))
@@ -167,7 +172,7 @@ def _setting(name: str, node: ast.expr) -> Iterator[object]:
     is_of_broker = bool(_SETTING.search(name))
     is_port = bool(_PORT.fullmatch(last))
     number = _number(value)
-    if is_port and (is_of_broker or number in (USUAL_PORT, _TLS_PORT)):
+    if is_port and (is_of_broker or number in _PORTS):
         yield number
     elif is_of_broker and _HOST.fullmatch(last) and isinstance(value, str):
         # A name of a host, rather than what a broker is called.

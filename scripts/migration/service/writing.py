@@ -9,7 +9,15 @@ from ..findings.connections import REDIRECT
 from ..findings.parsing import Function, unparsed
 from ..findings.suite import Suite
 from ..repository import CannotMigrateError, Repository
-from ..wiring import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, Import, Option, wired_services
+from ..wiring import (
+    FUTURES,
+    SERVICE_MODULES,
+    SERVICE_SOURCE,
+    Import,
+    Option,
+    led_by_fixture,
+    wired_services,
+)
 from .broker_lines import BrokerLines
 from .brokers import needs_redirection, own_brokers
 from .builder import Builder, is_call_of
@@ -64,9 +72,8 @@ def service_option(
 
 
 def _is_led(repository: Repository, fixture: str) -> bool:
-    """Return whether the service is wired, or the suite's clients are led by fixtures."""
-    asked_for = unparsed(conftest_of(repository))
-    return fixture in wired_services(repository) or "redirected_mqtt_clients" in asked_for
+    """Return whether the service is wired, or the suite's clients are led by a fixture."""
+    return fixture in wired_services(repository) or led_by_fixture(conftest_of(repository))
 
 
 def _slow_fixture(suite: Suite, name: str) -> Function | None:
