@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
 from .conftest_text import (
     conftest_of,
@@ -18,11 +17,12 @@ from .conftest_text import (
     with_definitions,
     with_imports,
 )
-from .copies import FUTURES_ALONE, copies, files_of, place_of
+from .copies import copies, place_of
 from .findings.connections import LOOPBACK, REDIRECT, WIDTH, Connections, as_call
 from .findings.parsing import called_name
 from .findings.slow_fixtures import import_of_class
 from .findings.suite import Suite
+from .options import OPTIONS, SERVICE_SOURCE, Import, Option
 from .pytest_runs import CollectedTest, PytestRun
 from .repository import CannotMigrateError, Repository, decode, encode_like
 from .state import Change, State
@@ -32,12 +32,6 @@ SEARCH_PATH = """\
 # Import mode importlib puts this folder on no path.
 sys.path.append(str(Path(__file__).parent))
 """
-
-EVERY_CLIENT = '''
-@pytest.fixture(scope="session", autouse=True)
-def every_client(prompt_mqtt_clients):  # noqa: F811
-    """End network loops at once, and the clients that tests leave running."""
-'''
 
 LED_BY = "redirected_mqtt_clients"
 """The fixture that leads connections to our broker, where a suite has no call that does."""
@@ -51,104 +45,6 @@ def {CLASS_FIXTURE}():
 
     return CameraDetector
 '''
-
-
-@dataclass(frozen=True)
-class Import:
-    """An import from one of our modules."""
-
-    module: str
-    names: tuple[str, ...]
-    hooks: tuple[str, ...] = ()
-    """What is imported unless the conftest.py has its own: ours is called in any case."""
-    is_used: bool = False
-    """Whether conftest.py uses the names itself, so that no linter takes the import for unused."""
-
-
-@dataclass(frozen=True)
-class Option:
-    """One way to use the modules."""
-
-    modules: tuple[str, ...]
-    """The plain modules that it takes; those that are doors take the folder behind them, too."""
-    imports: tuple[Import, ...]
-    fixture: str
-    """The fixture that shows whether the option is in effect."""
-    source: str
-    """The module that it comes from where the option is in effect."""
-    serves: str
-    """Which tests it is for, for a message that there are none."""
-    needs_fixture: bool = False
-    """Whether it is only of use to tests that ask for that fixture."""
-    definitions: str = ""
-    more_imports: tuple[str, ...] = ()
-    """The imports that the definitions need, from elsewhere."""
-    redirection: str = ""
-    """The call that leads connections to our broker, where it needs one."""
-    ports: frozenset[int] = frozenset()
-    """Those that it leads in any case: of brokers that are replaced."""
-    remarks: tuple[str, ...] = ()
-    """What is left to do by hand."""
-    brokers: tuple[str, ...] = field(default=())
-    """The fixtures of the suite's own brokers that are replaced, too."""
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """What is copied into the folder of tests, relative to it."""
-        return files_of(self.modules)
-
-    @property
-    def is_service(self) -> bool:
-        """Whether it is the fixture of a service by which it is in effect."""
-        return self.source == SERVICE_SOURCE
-
-
-SERVICE_SOURCE = "services.fixture"
-"""Where fixtures of `service_fixture()` come from, in our folder."""
-FUTURES = Import("concurrent_futures_fix", ("fix_concurrent_futures",))
-SERVICE_MODULES = (
-    "mqtt_test_broker",
-    "shared_mqtt_pool",
-    "concurrent_futures_fix",
-    "optimized_service_fixture",
-)
-
-OPTIONS = {
-    1: Option(
-        modules=(*SERVICE_MODULES, "camera_detector_optimized_fixture"),
-        imports=(
-            Import(
-                "camera_detector_optimized_fixture",
-                ("camera_detector_fast",),
-                hooks=("pytest_sessionfinish",),
-            ),
-            FUTURES,
-        ),
-        fixture="camera_detector",
-        source=SERVICE_SOURCE,
-        serves="tests that use a fixture camera_detector",
-        needs_fixture=True,
-    ),
-    2: Option(
-        modules=FUTURES_ALONE,
-        imports=(FUTURES,),
-        fixture="fix_concurrent_futures",
-        source="concurrent_futures_fix",
-        serves="all tests",
-    ),
-    3: Option(
-        modules=("mqtt_test_broker", "shared_mqtt_pool"),
-        imports=(
-            Import("mqtt_test_broker", ("session_mqtt_broker",)),
-            Import("shared_mqtt_pool", ("prompt_mqtt_clients", REDIRECT)),
-        ),
-        fixture="prompt_mqtt_clients",
-        source="clients.plugin",
-        serves="all tests",
-        definitions=EVERY_CLIENT,
-        redirection=f"{REDIRECT}()",
-    ),
-}
 
 
 def source_in(repository: Repository, option: Option) -> str:

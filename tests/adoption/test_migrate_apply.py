@@ -6,8 +6,9 @@ from textwrap import dedent
 import pytest
 from helpers.drop_in import ALL_MODULES, CAMERA_SERVICE, copied_files
 from helpers.migrating_user import NEEDS_LIBCST, SLOW, plan, refuse
+from migration.options import OPTIONS
 from migration.state import FOLDER
-from migration.wiring import OPTIONS, wired_options
+from migration.wiring import wired_options
 
 HOOKS = '''"""Fixtures of the camera tests."""
 from __future__ import annotations

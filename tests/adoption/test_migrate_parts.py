@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from helpers.drop_in import ALL_MODULES
 from helpers.migrating_user import SCRIPT
+from migration.options import OPTIONS
 from migration.pytest_runs import CollectedTest
 from migration.repository import (
     CannotMigrateError,
@@ -14,7 +15,6 @@ from migration.repository import (
     encode_like,
 )
 from migration.state import Change
-from migration.wiring import OPTIONS
 
 
 def test_texts_are_written_as_they_were_read():

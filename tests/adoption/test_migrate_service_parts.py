@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from helpers.migrating_user import collected, refuse
 from migration.findings.suite import Suite
+from migration.options import Import
 from migration.service.brokers import own_brokers
 from migration.service.classes import service_class
 from migration.service.recipe import read
 from migration.service.writing import service_option
-from migration.wiring import Import, planned_changes
+from migration.wiring import planned_changes
 
 HEAD = "import subprocess, threading, asyncio, time, pytest\nimport paho.mqtt.client as mqtt\n"
 

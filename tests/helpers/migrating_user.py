@@ -24,13 +24,14 @@ SCRIPT = SCRIPTS / "migrate.py"
 
 sys.path.append(str(SCRIPTS))
 import migrate  # noqa: E402
+from migration.options import OPTIONS  # noqa: E402
 from migration.pytest_runs import PytestRun  # noqa: E402
 from migration.repository import (  # noqa: E402
     Repository,
     open_repository,
 )
 from migration.state import FOLDER, Change, State  # noqa: E402
-from migration.wiring import OPTIONS, planned_changes  # noqa: E402
+from migration.wiring import planned_changes  # noqa: E402
 
 SLOW = """
 import pytest

@@ -9,15 +9,13 @@ from typing import Any
 from ..collected import found_tests, lost_tests
 from ..findings.sources import python_files
 from ..findings.suite import Suite
+from ..options import OPTIONS, SERVICE_SOURCE, Option
 from ..output import Output, indented
 from ..pytest_runs import CollectedTest, Pytest, PytestRun, left_out
 from ..repository import CannotMigrateError, Repository
 from ..service.proposals import proposals
 from ..state import State
 from ..wiring import (
-    OPTIONS,
-    SERVICE_SOURCE,
-    Option,
     is_in_effect,
     missing_tests,
     notes,

@@ -8,16 +8,9 @@ from ..conftest_text import conftest_of
 from ..findings.connections import REDIRECT
 from ..findings.parsing import Function, unparsed
 from ..findings.suite import Suite
+from ..options import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, Import, Option
 from ..repository import CannotMigrateError, Repository
-from ..wiring import (
-    FUTURES,
-    SERVICE_MODULES,
-    SERVICE_SOURCE,
-    Import,
-    Option,
-    led_by_fixture,
-    wired_services,
-)
+from ..wiring import led_by_fixture, wired_services
 from .broker_lines import BrokerLines
 from .brokers import needs_redirection, own_brokers
 from .builder import Builder, is_call_of
