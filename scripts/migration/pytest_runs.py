@@ -37,6 +37,10 @@ _LATE = 2 * probe.GRACE
 
 _REFUSAL = re.compile(r"\w+ in .+ was left as it is: |\w+: nothing was overridden\.")
 
+_RAISED = re.compile(r"([\w.]+\.)?\w*(Error|Exception|Exit)\b: ")
+_LONGEST = 300
+"""Characters of pytest's output that are worth a line of ours."""
+
 SWITCH = "CAMERA_DETECTOR_FIXTURE"
 
 
@@ -137,7 +141,10 @@ class PytestRun:
         """The line of pytest's output that says best what was wrong."""
         lines = [line.strip() for line in self.output.splitlines() if line.strip()]
         errors = [line[1:].strip() for line in lines if line.startswith("E ")]
-        return (errors or lines or ["it says nothing"])[-1]
+        likely = errors or lines
+        raised = [line for line in likely if _RAISED.match(line)]  # it may go on for lines
+        said = (raised or likely or ["it says nothing"])[-1]
+        return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
 
 
 def _in_words(what: str, at: Sequence[Any] | None) -> str:

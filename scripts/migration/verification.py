@@ -14,7 +14,7 @@ from .diagnosis import DIAGNOSES
 from .findings import Finding, scan
 from .pytest_runs import CollectedTest, Pytest, PytestRun
 from .repository import Repository, count
-from .sides import AFTER, BEFORE, Outcome, Ran, figures, in_repository, run_side
+from .sides import AFTER, BEFORE, Outcome, Ran, figures, in_repository, leaving_out, run_side
 from .slowest import Slow, slowest
 from .state import State
 from .wiring import essential_fixtures, watched_fixtures, wired_options, wired_services
@@ -150,10 +150,9 @@ def _in_place(told: PytestRun) -> PytestRun:
 def _hangs(before: Ran, after: Ran) -> Iterator[str]:
     for side in (after, before):
         if side.told.hang:
-            remedy = f"leave it out: -- --deselect {in_repository(side.told.hung_in)}"
             yield (
                 f"{side.run.side.name}, it hangs in {side.told.hang}. What comes after was not "
-                f"run; {remedy}"
+                f"run; {leaving_out(side.told)}"
             )
 
 

@@ -350,6 +350,7 @@ def test_a_test_that_hangs_is_no_proof_and_the_place_is_named(user):
         "it hangs: tests/test_detect.py::test_a_setting, at tests/test_detect.py:13, which waits "
         "for another thread"
     ) in proof["evidence"]
+    assert "its set-up passed; the test itself did not end: " in proof["evidence"]
 
 
 def test_a_file_that_hangs_as_it_is_imported_is_named(user):

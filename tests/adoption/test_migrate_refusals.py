@@ -51,6 +51,17 @@ def test_a_broken_conftest(user):
     assert "conftest.py:1 is no valid Python" in refuse(user, "status")
 
 
+@pytest.mark.parametrize("said", ["no such thing", "x" * 9999, r"no such thing\n" + "x" * 9999])
+def test_a_plugin_that_breaks_pytest_is_told_in_a_line(user, said):
+    user.write("tests/conftest.py", "")
+    user.write("broken.py", f"raise RuntimeError('{said}')\n")
+    user.write("pytest.ini", "[pytest]\npythonpath = .\naddopts = -p broken\n")
+    refusal = refuse(user, "apply")
+    assert "pytest does not start in" in refusal
+    assert "RuntimeError: " in refusal
+    assert len(refusal) < 1000
+
+
 def test_a_python_that_is_none(user):
     assert "there is no Python nothing" in refuse(user, "apply", "--python", "nothing")
     bare = user.write("bare", "#!/bin/sh\necho 'bare: No module named pytest' >&2; exit 1\n")

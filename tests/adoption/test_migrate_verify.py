@@ -347,6 +347,8 @@ def test_a_hanging_test_is_named_and_the_run_ends(user):
         "tests/test_z.py::test_hangs"
     )
     assert user.data("verify", "--", "--deselect", "tests/test_z.py::test_hangs")["reasons"] == []
+    alone = user.migrate("verify", "--timeout", "2", "--", "tests/test_z.py", status=2).stderr
+    assert alone.endswith("; leave it out: -- --deselect tests/test_z.py::test_hangs\n")
 
 
 FLAKY = """

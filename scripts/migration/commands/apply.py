@@ -117,8 +117,8 @@ def _proof(option: Option, pytest: Pytest, collected: PytestRun) -> dict[str, An
         return {"test": first, "works": False, "evidence": str(error), "refusals": [], "lost": []}
     tests = useful_tests(option, run)
     if not tests:
-        lost = lost_tests(collected, run) or [run.hang or run.error]
-        evidence = "\n".join(lost)
+        lost = [] if run.hang else lost_tests(collected, run) or [run.error]
+        evidence = "\n".join(lost) or f"it hangs: {run.hang}"
         return {"test": first, "works": False, "evidence": evidence, "refusals": [], "lost": lost}
     proof = _evidence(option, _telling_test(option, tests, run), run, lost_tests(collected, run))
     return {**proof, "found": found_tests(collected, run)}
@@ -144,7 +144,10 @@ def _evidence(
 ) -> dict[str, Any]:
     """Say whether the override was seen to take in a test that was run."""
     set_up, reason = _set_up_of(test, run)
-    outcome, why = run.outcomes.get(test.nodeid, {}).get("call", (set_up, reason))
+    without_call = (
+        ("did not end", run.hang) if run.hang and set_up == "passed" else (set_up, reason)
+    )
+    outcome, why = run.outcomes.get(test.nodeid, {}).get("call", without_call)
     took = is_in_effect(option, test)
     was_used = run.used.get(option.fixture, False)
     name = f"{option.fixture} comes from {test.fixtures.get(option.fixture, 'nowhere')}"
