@@ -94,14 +94,14 @@ def run_side(pytest: Pytest, side: Side, words: Sequence[str], copy: Path | None
     return Ran(run, told)
 
 
-def leaving_out(told: PytestRun) -> str:
-    """Say how to go on without what hangs."""
-    return f"leave it out: -- --deselect {in_repository(told.hung_in)}"
+def leaving_out(nodeid: str) -> str:
+    """Say how to go on without a test."""
+    return f"leave it out: -- --deselect {in_repository(nodeid)}"
 
 
 def _why(told: PytestRun, said: str) -> str:
     if told.hang:
-        return f"it hangs in {told.hang}; {leaving_out(told)}"
+        return f"it hangs in {told.hang}; {leaving_out(told.hung_in)}"
     failed = [f"{in_repository(path)}: {reason}" for path, reason in told.errors.items()]
     asked = f" ({told.places} was asked for)" if told.addresses else ""
     return (failed or [line.strip() for line in said.splitlines()[-1:]])[0] + asked

@@ -101,7 +101,7 @@ def verify(
     no_broker = _without_broker(before)
     regressions = list(_regressions(repository, again.worse, after.outcomes, again))
     reasons = [
-        *_hangs(before, after),
+        *_ended_in_a_test(before, after),
         *_not_in_effect(repository, after),
         *(_in_words(r) for r in regressions[:1]),
         *lost_tests(_in_place(before.told), after.told),
@@ -147,13 +147,15 @@ def _in_place(told: PytestRun) -> PytestRun:
 # --- Why it is not good -------------------------------------------------------------------------
 
 
-def _hangs(before: Ran, after: Ran) -> Iterator[str]:
+def _ended_in_a_test(before: Ran, after: Ran) -> Iterator[str]:
+    """Say on which side the run has ended in a test: what comes after it was not compared."""
     for side in (after, before):
+        name, rest = side.run.side.name, "What comes after was not run"
         if side.told.hang:
-            yield (
-                f"{side.run.side.name}, it hangs in {side.told.hang}. What comes after was not "
-                f"run; {leaving_out(side.told)}"
-            )
+            yield f"{name}, it hangs in {side.told.hang}. {rest}; {leaving_out(side.told.hung_in)}"
+        elif not (side.run.finished or side.run.cut_off or side.run.stopped):
+            test = side.run.running
+            yield f"{name}, pytest died in {in_repository(test)}. {rest}; {leaving_out(test)}"
 
 
 def _not_in_effect(repository: Repository, after: Ran) -> Iterator[str]:

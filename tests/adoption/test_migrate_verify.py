@@ -351,6 +351,17 @@ def test_a_hanging_test_is_named_and_the_run_ends(user):
     assert alone.endswith("; leave it out: -- --deselect tests/test_z.py::test_hangs\n")
 
 
+@pytest.mark.slow
+def test_a_test_that_ends_pytest_is_named(user):
+    user.write("tests/test_detect.py", "def test_it(): pass\n")
+    user.write("tests/test_z.py", "import os\ndef test_dies(): os._exit(3)\n")
+    user.wire(2)
+    assert user.data("verify", status=1)["reasons"][0] == (
+        "after, pytest died in tests/test_z.py::test_dies. What comes after was not run; leave it "
+        "out: -- --deselect tests/test_z.py::test_dies"
+    )
+
+
 FLAKY = """
 from pathlib import Path
 
