@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mqtt_testing_probes
+
 from . import probe
 from .repository import PATIENCE, CannotMigrateError, Repository, count
 
@@ -210,6 +212,7 @@ class Pytest:
         copy = folder / PLUGIN
         ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(Path(probe.__file__).parent, copy, ignore=ignored)
+        mqtt_testing_probes.copy_to(folder)
         orders = {
             "report": str(folder / "report"),
             "root": str(self.repository.root),

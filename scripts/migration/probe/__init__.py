@@ -1,6 +1,7 @@
 """A pytest plugin that tells its parent what is collected, what becomes of it, and what waits.
 
-A copy of this folder is loaded by the Python that runs the user's tests, so it needs nothing else.
+A copy of this folder, beside one of mqtt_testing_probes, is loaded by the Python that runs the
+user's tests, so it needs nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .waiting import GRACE, Watch
+from mqtt_testing_probes.waiting import GRACE, Watch
 
 if TYPE_CHECKING:
     import pytest

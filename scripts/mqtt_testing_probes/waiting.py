@@ -76,11 +76,15 @@ class Watch:
         _thread.start_new_thread(self._look, ())
 
     def begin(self, what: str) -> list[tuple[str, int, str, float]]:
-        """Note what begins; return where what ends has waited, the longest first."""
+        """Note what begins; return where what ends has waited longest, the longest first."""
+        return [at for at in self.turn_to(what)[:_SHOWN] if at[-1] >= WORTH_TELLING]
+
+    def turn_to(self, what: str) -> list[tuple[str, int, str, float]]:
+        """Note what begins; return everywhere that what ends has waited, the longest first."""
         seconds, self._seconds = self._seconds, defaultdict(float)
         self._what, self._began = what, _clock()
         longest = sorted(seconds.items(), key=lambda item: -item[1])
-        return [(*p, round(s, 3)) for p, s in longest[:_SHOWN] if s >= WORTH_TELLING]
+        return [(*place, round(s, 3)) for place, s in longest]
 
     def end(self) -> None:
         """Stop looking."""
@@ -129,7 +133,7 @@ class Watch:
     def _is_of_the_repository(self, file: str) -> bool:
         if file not in self._in_repository:
             parts = Path(file[len(self._root) :]).parts
-            others = {"site-packages", "dist-packages", "mqtt_testing"}
+            others = {"site-packages", "dist-packages", "mqtt_testing", "mqtt_testing_probes"}
             is_inside = file.startswith(self._root) and not others.intersection(parts)
             hidden = any(part.startswith(".") and part != ".mqtt-migration" for part in parts)
             self._in_repository[file] = is_inside and not hidden
