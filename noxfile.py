@@ -13,6 +13,10 @@ oldest Python, the newest and one in between.
 `make matrix ARGS="--session asyncio"` runs the suites of tests/asyncio_suites on every Python that
 the modules are for, with the newest pytest-asyncio, anyio and clients that there are for it.
 
+`make matrix ARGS="--session page"` looks at the page that verify_speedup writes in a headless
+Chromium, if there is one, with axe; `make matrix ARGS="--session page -- REPORT.html docs"` takes
+the pictures of the documentation, too.
+
 "newest" is what requirements-dev.txt pins. Where pip reaches its index and uv does not:
 `make matrix ARGS="--force-venv-backend virtualenv"`.
 """
@@ -294,6 +298,17 @@ def asyncio_suites(session: nox.Session) -> None:
         *("python", "-m", "pytest", "--tb=short", "-p", "no:cacheprovider"),
         *(*arguments, "tests/asyncio_suites"),
     )
+
+
+@nox.session
+def page(session: nox.Session) -> None:
+    """Look at the page of verify_speedup in a browser; take pictures of one that is named."""
+    packages = ("pytest", "pytest-asyncio", "paho-mqtt", "jinja2", "matplotlib", "rich")
+    session.install(*locked(*packages), "playwright", "axe-playwright-python", log=False)
+    options = ("--tb=short", "-p", "no:cacheprovider", "-m", "slow")
+    session.run("python", "-m", "pytest", *options, "tests/scripts/test_page_in_browser.py")
+    if session.posargs:
+        session.run("python", "tests/helpers/browser.py", *session.posargs)
 
 
 def check(session: nox.Session, cells: Sequence[Cell]) -> None:

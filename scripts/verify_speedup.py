@@ -6,6 +6,7 @@
     scripts/verify_speedup.py --asyncio              the tests of an asyncio service
     scripts/verify_speedup.py --repo ~/thermostat    another repository, all that its pytest finds
     scripts/verify_speedup.py tests/test_a.py -- -k discovery
+    scripts/verify_speedup.py --html report.html     and a page about it, for a browser
 
 Each side is a `python -m pytest` of its own: "before" with CAMERA_DETECTOR_FIXTURE=original in its
 environment, "after" without. The exit status is 0 if all tests pass on both sides, 1 if one fails

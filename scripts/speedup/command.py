@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import shutil
 import sys
@@ -48,6 +49,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the tests here")
     parser.add_argument(
+        "--html", type=Path, metavar="FILE.html", help="look closer, and write a page about it here"
+    )
+    parser.add_argument(
         "--python", default=sys.executable, metavar="EXE", help="what runs pytest (default: this)"
     )
     options = parser.parse_intermixed_args(own)
@@ -72,29 +76,33 @@ def suite_of(options: argparse.Namespace) -> Suite:
     own_suite = ASYNCIO_SUITE if options.asyncio else SLOW_SUITE
     tests = options.tests or ([own_suite] if repo == ROOT else [])
     # Absolute, since it is started elsewhere; not resolved, or it would leave its environment.
-    return Suite(repo, tests, options.pytest_args, str(Path(python).absolute()))
+    path = str(Path(python).absolute())
+    return Suite(repo, tests, options.pytest_args, path, look=options.html is not None)
 
 
-def load_picture() -> Callable[[Comparison], str]:
-    """Return what draws pictures, whose library takes a second to load.
+def load(name: str) -> Callable[..., str]:
+    """Return what draws a "picture" or a "page", whose libraries take a second to load.
 
     Raises:
-        CannotRunError: it is not there.
+        CannotRunError: one of them is not there.
     """
     try:
-        from .picture import picture
+        module = importlib.import_module(f".{name}", __package__)
     except ModuleNotFoundError as error:
+        option = {"picture": "--picture", "page": "--html"}[name]
         raise CannotRunError(
-            f"--picture needs {error.name}, which this Python lacks: run `make setup`, and start "
+            f"{option} needs {error.name}, which this Python lacks: run `make setup`, and start "
             "me with .venv/bin/python"
         ) from None
-    return picture
+    draw: Callable[..., str] = getattr(module, name)
+    return draw
 
 
 def compare(options: argparse.Namespace) -> int:
     """Run both sides, show and write what came of it, and return the exit status."""
     suite = suite_of(options)
-    picture = load_picture() if options.picture else None
+    picture = load("picture") if options.picture else None
+    page = load("page") if options.html else None
     progress = Progress()
     try:
         if options.full:
@@ -110,6 +118,8 @@ def compare(options: argparse.Namespace) -> int:
     write(options.json, lambda: json.dumps(description, indent=2) + "\n")
     if picture is not None:
         write(options.picture, lambda: picture(comparison))
+    if page is not None:
+        write(options.html, lambda: page(comparison, description, suite.repo.name))
     return 1 if comparison.problems() else 0
 
 

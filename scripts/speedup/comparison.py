@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .run import SWITCH, Run, Timing
 from .running import PATIENCE
 
 WORTH_IT = 1.5
 """A speed-up below this is more likely an override that did not take."""
+
+
+class Pair(NamedTuple):
+    """A test, before and after."""
+
+    before: Timing
+    after: Timing
 
 
 @dataclass(frozen=True)
@@ -20,10 +28,10 @@ class Comparison:
     after: Run
 
     @property
-    def pairs(self) -> list[tuple[Timing, Timing]]:
+    def pairs(self) -> list[Pair]:
         """The tests that both sides ran, before and after."""
         after = {test.nodeid: test for test in self.after.tests}
-        return [(test, after[test.nodeid]) for test in self.before.tests if test.nodeid in after]
+        return [Pair(t, after[t.nodeid]) for t in self.before.tests if t.nodeid in after]
 
     @property
     def median_overheads(self) -> tuple[float, float] | None:

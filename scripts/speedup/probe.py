@@ -1,6 +1,7 @@
 """The pytest plugin that tells its parent what the tests do and how long it takes.
 
-A copy of this file alone is loaded by the Python that runs the tests, so it needs nothing else.
+A copy of this file is loaded by the Python that runs the tests. It needs nothing else, but for a
+closer look the package mqtt_testing_probes beside it.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 T = TypeVar("T")
 
@@ -45,6 +47,7 @@ class Probe:
         self._longest = 0.0
         self._phases: dict[str, dict[str, Any]] = {}
         self._counted: set[type] = set()
+        self._clients: WeakValueDictionary[int, Any] = WeakValueDictionary()
         with contextlib.suppress(ImportError):
             importlib.import_module("paho.mqtt.client")
         self._count_connections()
@@ -64,15 +67,15 @@ class Probe:
             chosen = set(spread(sorted(session.items, key=_place), self._tests))
             session.items[:] = [item for item in session.items if item in chosen]
         self._session, self._left = session, len(session.items)
-        self._tell(collected=collected, planned=self._left)
-        self._tell(versions=installed_versions(), parallel=self._is_worker)
+        self.tell(collected=collected, planned=self._left)
+        self.tell(versions=installed_versions(), parallel=self._is_worker)
         self._stop_at = time.perf_counter() + self._seconds
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Tell what is about to run; the test before may have imported another paho."""
         self._count_connections()
         if not self._is_worker:
-            self._tell(running=nodeid)
+            self.tell(running=nodeid)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Gather what became of a test, and tell it when the test is torn down."""
@@ -89,19 +92,19 @@ class Probe:
 
     def _end_test(self, test: dict[str, Any]) -> None:
         test = {"setup": 0.0, "call": 0.0, **test}
-        self._tell(test=test)
+        self.tell(test=test)
         self._left -= 1
         self._longest = max(self._longest, test["setup"] + test["call"] + test["teardown"])
         # In order, so that all is torn down, and before a test that would end too late.
         if self._left > 0 and time.perf_counter() + self._longest > self._stop_at:
-            self._tell(stopped=True)
+            self.tell(stopped=True)
             self._session.shouldstop = "the time for the sample is over"
 
     def pytest_sessionfinish(self) -> None:
         """Mark the place on stderr: pytest itself writes nothing there any more."""
         if not self._is_worker:
             print(MARK, file=sys.__stderr__, flush=True)
-            self._tell(finished=True)
+            self.tell(finished=True)
 
     def pytest_unconfigure(self) -> None:
         """Mark the place on stdout, after pytest's summary."""
@@ -119,10 +122,17 @@ class Probe:
         @functools.wraps(reconnect)
         def counting_reconnect(client: Any) -> Any:
             result = reconnect(client)
-            self._tell(connections=1)
+            self.tell(connections=1)
+            self._clients[id(client)] = client
             return result
 
         client_class.reconnect = counting_reconnect  # type: ignore[attr-defined]
+
+    def clients(self) -> list[Any]:
+        """Return the clients of paho that have connected and are still there."""
+        # A list of references is made in one go, whatever other threads connect meanwhile.
+        clients = [reference() for reference in self._clients.valuerefs()]
+        return [client for client in clients if client is not None]
 
     def _count_brokers(self, event: str, args: tuple[Any, ...]) -> None:
         """Watch what is started (an audit hook: nobody can undo it, nor do anything before)."""
@@ -130,9 +140,10 @@ class Probe:
             return
         executable, arguments = os.fsdecode(args[0]), args[1]
         if Path(executable).name == "mosquitto" and "-h" not in arguments:  # or it is just asked
-            self._tell(brokers=1, mosquitto=executable)
+            self.tell(brokers=1, mosquitto=executable)
 
-    def _tell(self, **news: Any) -> None:
+    def tell(self, **news: Any) -> None:
+        """Tell the parent something, as news of the fields of a Run."""
         if os.getpid() != self._pid:
             return  # a fork, where this number may be another file's by now
         # In one go, which keeps the lines of several threads and processes apart.
@@ -168,4 +179,11 @@ def _reason(report: Any) -> str:
 
 def pytest_addhooks(pluginmanager: Any) -> None:
     """Begin: pytest calls this as it imports the plugin, before any conftest.py."""
-    pluginmanager.register(Probe(**json.loads(os.environ[ORDERS])))
+    orders = json.loads(os.environ[ORDERS])
+    look_into = orders.pop("look_into")
+    probe = Probe(**orders)
+    pluginmanager.register(probe)
+    if look_into is not None:
+        from mqtt_testing_probes.look import Look
+
+        pluginmanager.register(Look(look_into, probe.tell, probe.clients))

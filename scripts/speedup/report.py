@@ -22,24 +22,31 @@ LINES_SHOWN = 5
 def table(comparison: Comparison) -> Table:
     """Return the figures of both sides."""
     runs = comparison.before, comparison.after
-    medians = comparison.median_overheads
-    worst = [run.worst_overhead for run in runs]
     sides = (f"{run.side.name}\n{run.side.fixture}" for run in runs)
     figures = figures_table("", *sides, "ratio\n ")
-    figures.add_row("tests run", *map(_tests_run, runs))
-    figures.add_row(
+    for row in rows(comparison):
+        figures.add_row(*row)
+    return figures
+
+
+def rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
+    """Yield what is compared, in words: a label, before, after, and maybe the ratio."""
+    runs = comparison.before, comparison.after
+    medians = comparison.median_overheads
+    worst = [run.worst_overhead for run in runs]
+    yield ("tests run", *map(_tests_run, runs))
+    yield (
         "overhead per test, median",
         *(map(duration, medians) if medians else "--"),
         factor(comparison.speed_up),
     )
-    figures.add_row("overhead per test, worst", *map(duration, worst), factor(worst[0] / worst[1]))
-    figures.add_row("whole run", *map(_whole_run, runs), factor(comparison.whole_run_speed_up))
-    figures.add_row("last test to exit", *map(_exit, runs))
-    figures.add_row("MQTT connections opened", *(_count(run.connections, run) for run in runs))
-    figures.add_row("brokers started", *(_count(run.brokers, run) for run in runs))
-    figures.add_row("errors after the last test", *(_lines(run.noise) for run in runs))
-    figures.add_row("tests failed", *(str(sum(test.failed for test in r.tests)) for r in runs))
-    return figures
+    yield ("overhead per test, worst", *map(duration, worst), factor(worst[0] / worst[1]))
+    yield ("whole run", *map(_whole_run, runs), factor(comparison.whole_run_speed_up))
+    yield ("last test to exit", *map(_exit, runs))
+    yield ("MQTT connections opened", *(_count(run.connections, run) for run in runs))
+    yield ("brokers started", *(_count(run.brokers, run) for run in runs))
+    yield ("errors after the last test", *(_lines(run.noise) for run in runs))
+    yield ("tests failed", *(str(sum(test.failed for test in run.tests)) for run in runs))
 
 
 def _tests_run(run: Run) -> str:
@@ -117,4 +124,5 @@ def _describe_run(run: Run) -> dict[str, Any]:
         "errors_after_last_test": run.noise,
         "worst_overhead": run.worst_overhead,
         "tests": [{**asdict(test), "overhead": test.overhead} for test in run.tests],
+        "seen": run.seen.described() if run.seen.samples else None,
     }

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from shared.commands import CannotRunError
 
 from .probe import MARK
+from .seen import Seen
 
 SWITCH = "CAMERA_DETECTOR_FIXTURE"
 
@@ -78,6 +79,8 @@ class Run:
     mosquitto: str = ""
     output: str = ""
     noise: list[str] = field(default_factory=list)
+    first_test_began: float = 0.0
+    seen: Seen = field(default_factory=Seen)
 
     def take(self, news: dict[str, Any], seconds: float) -> None:
         """Take in what the probe tells, so many *seconds* after the start."""
@@ -87,8 +90,10 @@ class Run:
                 self.last_test_ended = seconds
             elif name in ("connections", "brokers"):
                 setattr(self, name, getattr(self, name) + value)
-            else:
+            elif not self.seen.take(name, value):
                 setattr(self, name, value)
+        if self.running and not self.first_test_began:
+            self.first_test_began = seconds
 
     def read_output(self, stdout: str, stderr: str) -> None:
         """Take in what pytest printed, and set apart what came after the last test."""

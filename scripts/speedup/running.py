@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import mqtt_testing_probes
 from shared.commands import CannotRunError
 from shared.progress import Progress
 from shared.pytest_process import PytestProcess
@@ -41,6 +42,9 @@ class Suite:
     python: str
     variables: Mapping[str, str] = field(default_factory=dict)
     """What its environment has besides ours."""
+
+    look: bool = False
+    """Whether to look after each test at what is alive, and all the time at what waits."""
 
     @property
     def command(self) -> list[str]:
@@ -79,11 +83,17 @@ def run_tests(
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        # A copy by itself: the other files in our folder are none of the suite's business.
+        # Copies: the other files in our folders are none of the suite's business.
         shutil.copy(probe.__file__, folder / f"{PLUGIN}.py")
+        mqtt_testing_probes.copy_to(folder)
         pipe = Pipe(folder / "pipe")
         stack.callback(pipe.close)
-        orders = {"pipe": str(pipe.path), "tests": tests, "seconds": seconds}
+        orders = {
+            "pipe": str(pipe.path),
+            "tests": tests,
+            "seconds": seconds,
+            "look_into": str(suite.repo) if suite.look else None,
+        }
         environment = {**_environment(suite, side, folder), probe.ORDERS: json.dumps(orders)}
         process = ProbedPytest(suite.command, suite.repo, environment, folder, pipe.write_end)
         stack.enter_context(process)

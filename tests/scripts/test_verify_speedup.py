@@ -1,7 +1,6 @@
 """scripts/verify_speedup.py, on throw-away repositories with a fixture that is slow on demand."""
 
 import io
-import json
 import os
 import re
 import signal
@@ -11,77 +10,27 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+from helpers.verifying import (
+    CONFTEST,
+    FIVE_TESTS,
+    SCRIPT,
+    SLOWNESS,
+    Repo,
+    no_settings_of_pytest,
+    run,
+    timing,
+)
 from shared.environment import ENVIRONMENT
 from shared.formatting import duration, factor
 from shared.progress import Progress
 from shared.tables import as_text
 from speedup import running
-from speedup.command import load_picture, parse, suite_of
+from speedup.command import load, parse, suite_of
 from speedup.comparison import Comparison
 from speedup.probe import spread
 from speedup.report import table
-from speedup.run import AFTER, BEFORE, Run, Timing
-from speedup.running import Suite, run_sample
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "verify_speedup.py"
-SLOWNESS = 0.03
-
-CONFTEST = f"""
-import os, time, pytest
-
-IS_SLOW = os.environ.get("CAMERA_DETECTOR_FIXTURE") == "original"
-
-@pytest.fixture
-def thing():
-    if IS_SLOW:
-        time.sleep({SLOWNESS})
-    yield
-"""
-
-FIVE_TESTS = """
-import pytest
-
-@pytest.mark.parametrize("number", range(5))
-def test_it(thing, number):
-    pass
-"""
-
-
-class Repo:
-    """A repository, and the script's word on it."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.env = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}
-        self.env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # so that pytest starts in no time
-        self.write("conftest.py", CONFTEST)
-        self.write("test_one.py", FIVE_TESTS)
-
-    def write(self, name, text):
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        return path
-
-    def command(self, *words):
-        return [sys.executable, SCRIPT, "--repo", self.folder, *words]
-
-    def verify(self, *words, status=0):
-        result = subprocess.run(
-            self.command(*words), env=self.env, capture_output=True, text=True, timeout=60
-        )
-        assert result.returncode == status, result.stdout + result.stderr
-        assert "Traceback" not in result.stderr
-        return result
-
-    def figures(self, *words, status=0):
-        report = self.folder / "report.json"
-        result = self.verify("--json", report, *words, status=status)
-        return json.loads(report.read_text()), result.stdout
-
-    def run_before(self, **limits):
-        suite = Suite(self.folder, [], [], sys.executable)
-        return running.run_tests(suite, BEFORE, Progress(), **limits)
+from speedup.run import AFTER, BEFORE
+from speedup.running import run_sample
 
 
 @pytest.fixture
@@ -91,10 +40,7 @@ def repo(tmp_path):
 
 @pytest.fixture
 def in_process(monkeypatch):
-    """The environment that Repo.verify gives to the script, for tests that call its functions."""
-    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    no_settings_of_pytest(monkeypatch)
 
 
 def row(table, label):
@@ -114,7 +60,7 @@ def height_of(path):
 
 
 def draw(comparison):
-    return load_picture()(comparison)
+    return load("picture")(comparison)
 
 
 def nodeids(side):
@@ -551,15 +497,6 @@ def test_blocks(tidy):
 
 
 # --- the parts -----------------------------------------------------------------------------------
-
-
-def timing(name, overhead, call=0.0, outcome="passed"):
-    return Timing(name, outcome, "", overhead * 0.75, call, overhead * 0.25)
-
-
-def run(side, *tests, **fields):
-    fields = {"collected": len(tests), "finished": True, "seconds": 1.0, **fields}
-    return Run(side, tests=list(tests), **fields)
 
 
 def test_spread_begins_with_the_first_and_covers_all():
