@@ -37,8 +37,9 @@ class Look:
         self._tell = tell
         self._census = Census(clients)
         self._watch = Watch(Path(root), math.inf, tell)
-        self._alive: set[Alive] = set()
         self._makers: dict[Alive, str] = {}
+        """What was alive when last looked at, and who has made it."""
+
         self._test = OUTSIDE
         self._seconds = 0.0
 
@@ -67,7 +68,7 @@ class Look:
         """Tell what a fixture for several tests has ended: that was for all of them, too."""
         if fixturedef.scope == "function":
             return
-        before = self._alive
+        before = set(self._makers)
         ended = before - self._take_census(self._test)
         self._tell_things("ended", ended, by=_described(fixturedef))
 
@@ -106,9 +107,7 @@ class Look:
         """Return what is alive, and note who has made what is new."""
         began = _clock()
         alive = self._census.take()
-        for thing in alive:
-            self._makers.setdefault(thing, maker)
-        self._alive = alive
+        self._makers = {thing: self._makers.get(thing, maker) for thing in alive}
         self._seconds += _clock() - began
         return alive
 

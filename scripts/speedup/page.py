@@ -55,7 +55,7 @@ def page(comparison: Comparison, description: dict[str, Any], name: str) -> str:
         after=after,
         facts=list(_facts(comparison)),
         problems=comparison.problems(),
-        totals=list(rows(comparison)),
+        totals=[(*row, "")[:4] for row in rows(comparison)],
         parts=list(_parts(before, after)),
         overheads=_overheads(comparison),
         sides=[_side(run) for run in (before, after)],

@@ -19,8 +19,8 @@ PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 INSTALL = "install Chromium (`apt-get install chromium`)"
 
 PICTURES = {"report-light.png": (1280, "light"), "report-dark-narrow.png": (400, "dark")}
-TALLEST = 2000
-"""Pixels of a page that are enough for a picture."""
+END = "[aria-labelledby=tests]"
+"""What comes after the part of the page that is enough for a picture."""
 
 COLOURS = 64
 
@@ -61,7 +61,7 @@ def take_pictures(path: Path, folder: Path) -> None:
 
     for name, (width, scheme) in PICTURES.items():
         with opened(path, width, scheme) as shown:
-            height = min(TALLEST, shown.page.evaluate("document.documentElement.scrollHeight"))
+            height = shown.page.evaluate(f"document.querySelector('{END}').offsetTop")
             clip = {"x": 0, "y": 0, "width": width, "height": height}
             taken = shown.page.screenshot(full_page=True, clip=clip)
         image = (

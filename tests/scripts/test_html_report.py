@@ -293,6 +293,12 @@ def test_each_chart_says_what_it_shows_and_has_a_table(text):
     assert len(Page(text).all("table")) >= 6
 
 
+def test_the_totals_of_the_terminal_are_on_the_page(text):
+    totals = table(text, "Both sides")[1:]
+    assert ["overhead per test, median", "2.00 s", "2.0 ms", "1,000 x"] in totals
+    assert ["tests failed", "0", "0", ""] in totals
+
+
 def test_each_test_has_a_bar_of_three_parts(text):
     charts = [svg for svg in svgs(text) if "phases" in svg.get("aria-labelledby")]
     tips = [group[0].text for group in bars(charts[0])]
