@@ -79,18 +79,23 @@ def shown(report, request):
         yield shown
 
 
+def unfold(page):
+    page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+
+
 def test_nothing_is_asked_for_and_nothing_complained_about(shown):
     assert {url.partition(":")[0] for url in shown.requests} == {"file"}
     assert shown.complaints == []
 
 
 def test_nothing_is_wider_than_the_window(shown):
+    unfold(shown.page)
     width, window = shown.page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     assert width <= window
 
 
 def test_everyone_can_read_it(shown):
-    shown.page.evaluate("document.querySelectorAll('details').forEach((each) => each.open = true)")
+    unfold(shown.page)
     axe = importlib.import_module(AXE).Axe()
     result = axe.run(shown.page, options={"runOnly": AA}).response
     found = {v["id"]: [node["html"] for node in v["nodes"]] for v in result["violations"]}
