@@ -1,4 +1,4 @@
-"""What more than one command has look into the process that runs a user's tests.
+"""What looks into the process that runs a user's tests, for more than one command.
 
 A copy of this folder is put on that process's path, by a name that no repository has; so it needs
 nothing else.

@@ -41,5 +41,5 @@ _COLOUR = re.compile("|".join(_NAMES))
 
 
 def by_name(drawing: str) -> str:
-    """Have a drawing take its colours from the page that it is on."""
+    """Return a drawing that takes its colours from the page that it is on."""
     return _COLOUR.sub(lambda match: f"var(--{_NAMES[match[0]]})", drawing)
