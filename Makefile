@@ -10,7 +10,7 @@ SETUP = MQTT_TEST_MOSQUITTO=$$($(PYTHON) scripts/setup) && export MQTT_TEST_MOSQ
 COPIED = $(addprefix tests/,$(addsuffix .py,mqtt_test_broker shared_mqtt_pool \
 	optimized_service_fixture concurrent_futures_fix camera_detector_optimized_fixture))
 
-.PHONY: help setup test matrix neighbours demo bench soak lint format clean
+.PHONY: help setup test matrix neighbours demo bench rivals soak lint format clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -34,6 +34,9 @@ demo: ## time a slow suite before and after, side by side
 bench: ## measure what a loan, a barrier and a broker cost
 	@$(SETUP) && .venv/bin/python scripts/bench.py $(ARGS)
 
+rivals: ## run the same tests with what people use instead, and compare
+	@$(SETUP) && .venv/bin/python scripts/rivals.py $(ARGS)
+
 soak: ## kill, flood and crowd for minutes, and look for what stays; ARGS=--quick for a tenth
 	@$(SETUP) && .venv/bin/python scripts/soak.py $(ARGS)
 
@@ -49,5 +52,5 @@ format: setup ## rewrite the code in its format, and fix what can be fixed
 	.venv/bin/ruff format --isolated $(COPIED)
 
 clean: ## remove the environment and the caches
-	rm -rf .venv .mosquitto .nox .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .mosquitto .nox .rivals .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find scripts tests -name __pycache__ -prune -exec rm -rf {} +

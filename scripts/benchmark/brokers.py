@@ -29,9 +29,9 @@ class BareBroker:
         self._folder = Path(tempfile.mkdtemp())
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._address = MQTTEndpoint(*probe.getsockname())
+            self.address = MQTTEndpoint(*probe.getsockname())
         self._config = self._folder / "mosquitto.conf"
-        self._config.write_text(f"listener {self._address.port} 127.0.0.1\nallow_anonymous true\n")
+        self._config.write_text(f"listener {self.address.port} 127.0.0.1\nallow_anonymous true\n")
         self._executable = find_mosquitto()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +41,7 @@ class BareBroker:
         quiet = subprocess.DEVNULL
         deadline = time.monotonic() + START_TIMEOUT
         self._process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
-        while not self._address.answers():
+        while not self.address.answers():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 status = self._process.wait(POLL_INTERVAL)
                 raise BrokerError(f"a bare mosquitto ended with status {status}: try again")

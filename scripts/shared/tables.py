@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Iterable, Sequence
 
 from rich.box import Box
 from rich.console import Console
@@ -20,6 +21,12 @@ def figures_table(*headings: str) -> Table:
     for heading in headings[1:]:
         table.add_column(heading, justify="right", overflow="fold")
     return table
+
+
+def markdown_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Write a table as Markdown has it."""
+    lines = [headings, ["---"] * len(headings), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def as_text(table: Table) -> str:

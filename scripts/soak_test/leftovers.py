@@ -13,9 +13,9 @@ PATIENCE = 30.0
 """Seconds that processes get to be gone once the one that has started them is."""
 
 
-def end_what_stays(mark: str) -> list[str]:
+def end_what_stays(mark: str, patience: float | None = None) -> list[str]:
     """Wait for the processes with a mark to be gone; kill those that stay, and return them."""
-    if wait_until(lambda: not _processes_left(mark), PATIENCE):
+    if wait_until(lambda: not _processes_left(mark), patience or PATIENCE):
         return []
     stayed = _processes_left(mark)
     for line in stayed:

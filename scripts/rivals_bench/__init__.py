@@ -1,0 +1,1 @@
+"""What people use instead, beside ours: the same tests, in turns."""

@@ -1,0 +1,1 @@
+"""What is run with each rival: its conftest.py, and the tests, which are copied."""

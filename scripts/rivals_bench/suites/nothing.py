@@ -1,0 +1,1 @@
+"""pytest alone: there is no broker, and no fixture."""
