@@ -10,9 +10,8 @@ from typing import Any
 
 from shared.commands import CannotRunError
 from shared.modules import wait_until
-from soak_test.leftovers import end_what_stays
 
-from .probe import FILE, MARK, WARM
+from .probe import FILE, WARM
 from .rivals import EMPTY, Rival
 from .workspace import Repository
 
@@ -141,5 +140,5 @@ def count_orphans(repository: Repository) -> int | None:
         process.kill()  # it alone, and not its group as at the end of the block
         if not process.ends_within(START_PATIENCE):
             raise CannotRunError(f"the pytest of {repository.rival.name} was killed, and lives")
-    stayed = end_what_stays(f"{MARK}={repository.mark}", ORPHAN_PATIENCE)
+    stayed = repository.end_what_stays(ORPHAN_PATIENCE)
     return None if repository.rival.takes_a_broker else len(stayed)

@@ -17,6 +17,7 @@ from shared.commands import CannotRunError
 from shared.modules import copy_modules, find_mosquitto
 from shared.paths import SCRIPTS, TESTS
 from shared.pytest_process import PytestProcess
+from soak_test.leftovers import end_what_stays
 
 from .probe import MARK
 from .rivals import SUITES, Rival
@@ -33,7 +34,7 @@ class Repository:
     def __init__(self, folder: Path, rival: Rival, python: str) -> None:
         self.rival = rival
         self._python = python
-        self.mark = uuid.uuid4().hex
+        self._mark = uuid.uuid4().hex
         self.folder = folder / rival.name
         self._tests = self.folder / "tests"
         self._tests.mkdir(parents=True)
@@ -73,6 +74,10 @@ class Repository:
             raise CannotRunError(f"the tests of {self.rival.name} {what}:\n{output}")
         return process
 
+    def end_what_stays(self, patience: float) -> list[str]:
+        """Wait so many seconds for what the runs have started to be gone; end and name the rest."""
+        return end_what_stays(f"{MARK}={self._mark}", patience)
+
     def set(self, **settings: object) -> None:
         """Write what the tests read."""
         (self.folder / "settings.json").write_text(json.dumps(settings))
@@ -86,7 +91,7 @@ class Repository:
         kept = {n: value for n, value in os.environ.items() if n != "MQTT_TEST_BROKER_URL"}
         return {
             **kept,
-            MARK: self.mark,
+            MARK: self._mark,
             "PATH": os.pathsep.join([str(Path(find_mosquitto()).parent), os.environ["PATH"]]),
             "PYTHONPATH": os.pathsep.join(map(str, path)),
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",

@@ -15,7 +15,7 @@ PATIENCE = 30.0
 
 def end_what_stays(mark: str, patience: float | None = None) -> list[str]:
     """Wait for the processes with a mark to be gone; kill those that stay, and return them."""
-    if wait_until(lambda: not _processes_left(mark), patience or PATIENCE):
+    if wait_until(lambda: not _processes_left(mark), PATIENCE if patience is None else patience):
         return []
     stayed = _processes_left(mark)
     for line in stayed:
