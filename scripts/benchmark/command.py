@@ -13,6 +13,7 @@ from shared.progress import Progress
 from shared.tables import show
 
 from .report import bench_broker, bench_fixtures, bench_many_loans, bench_operations
+from .scale import scale_tables
 
 DESCRIPTION = "Measures what the modules cost, each against a floor measured in the same run."
 
@@ -40,10 +41,23 @@ def bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def show_scale(options: argparse.Namespace) -> int:
+    """Show how it grows, and return the exit status."""
+    try:
+        print(scale_tables(options.scale))
+    except BrokerError as error:
+        raise CannotRunError(str(error)) from None
+    return 0
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """Do it; return the exit status."""
     parser = argparse.ArgumentParser(description=DESCRIPTION)
     parser.add_argument("--rounds", type=int, default=500, help="of each operation")
     parser.add_argument("--loans", type=int, default=2000, help="in the long run of loans")
+    parser.add_argument(
+        "--scale", type=int, nargs="?", const=400, metavar="TESTS", help="show how it grows instead"
+    )
     options = parser.parse_args(sys.argv[1:] if words is None else words)
-    return exit_status_of("bench", lambda: bench(options))
+    action = bench if options.scale is None else show_scale
+    return exit_status_of("bench", lambda: action(options))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
-from shared.commands import CannotRunError
-from shared.paths import SCRIPTS, TESTS
-from shared.pytest_process import PytestProcess
 from shared.timing import Seconds
+
+from .runs import end_well, pytest_in
 
 SUITES = Path(__file__).with_name("suites")
 
@@ -24,9 +21,6 @@ TESTS_IN_WORDS = {
     "test_service": "camera_detector_fast",
     "test_discovery": "camera_detector_fast after a discovery",
 }
-
-PATIENCE = 600.0
-"""Seconds that the tests get."""
 
 
 def time_fixtures(rounds: int) -> dict[str, Seconds]:
@@ -41,18 +35,8 @@ def time_fixtures(rounds: int) -> dict[str, Seconds]:
             shutil.copy(SUITES / file, folder)
         (folder / "settings.json").write_text(json.dumps({"rounds": rounds + 1}))
         (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:randomly -p no:asyncio\n")
-        _run_pytest(folder)
+        with pytest_in(folder) as process:
+            end_well(process)
         seconds: dict[str, Seconds] = json.loads((folder / "overheads.json").read_text())
     # The first one warms up.
     return {words: seconds[test][1:] for test, words in TESTS_IN_WORDS.items()}
-
-
-def _run_pytest(folder: Path) -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "benchmark.overheads"]
-    path = os.pathsep.join(map(str, (SCRIPTS, TESTS)))
-    with PytestProcess(command, folder, {**os.environ, "PYTHONPATH": path}, folder) as process:
-        process.ends_within(PATIENCE)
-        status = process.end()
-    if status != 0:
-        output = "".join(process.output())
-        raise CannotRunError(f"the tests of the benchmark ended with status {status}:\n{output}")

@@ -35,5 +35,7 @@ class Overheads:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to time the tests."""
+    """Begin to time the tests; pytest-xdist's workers report theirs to what started them."""
+    if hasattr(config, "workerinput"):
+        return
     config.pluginmanager.register(Overheads(config.rootpath / "overheads.json"))

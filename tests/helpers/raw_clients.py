@@ -52,6 +52,18 @@ def flood(port: int, thousands: int) -> None:
         pass
 
 
+def load(port: int) -> None:
+    """Publish until killed: a hundred messages at a time, and on once they have come back."""
+    connection = connect(port, "load")
+    connection.settimeout(None)
+    hundred = publish("load", b"x" * 100) * 100
+    connection.sendall(subscribe("load"))
+    assert connection.recv(5, socket.MSG_WAITALL)[:1] == SUBACK
+    while True:
+        connection.sendall(hundred)
+        connection.recv(len(hundred), socket.MSG_WAITALL)
+
+
 def crowd(port: int, count: int) -> None:
     """Hold so many connections until stdin ends; each publishes when it is made and at its end."""
     connections = [connect(port, f"client-{number}") for number in range(count)]
