@@ -28,13 +28,15 @@ SIZES = (5, 50, 500, 5000)
 LIMIT = 60.0
 """Seconds that a run may be expected to take, by how long a smaller one took."""
 
+LIMIT_AGAIN = 15.0
+"""The same for the rounds after the first: so all of it is over in ten minutes."""
+
 
 class Contest:
     """The rivals in their repositories, and what was found of them."""
 
     def __init__(self, rivals: Sequence[Rival], folder: Path, sizes: Sequence[int]) -> None:
         self._sizes = sorted(sizes)
-        self._folder = folder
         self._progress = Progress()
         has_docker = any(rival.takes_docker for rival in rivals) and docker_answers()
         takes_part = [rival for rival in rivals if has_docker or not rival.takes_docker]
@@ -55,18 +57,19 @@ class Contest:
                     result.leaks = find_leaks(repository)
                     result.orphans = count_orphans(repository)
             for number in range(rounds):
-                self._hold_round(f"round {number + 1} of {rounds}")
+                limit = LIMIT_AGAIN if number else LIMIT
+                self._hold_round(f"round {number + 1} of {rounds}", limit)
         finally:
             self._progress.clear()
             for repository, _ in self._there:
                 repository.end_what_stays(0.0)
 
-    def _hold_round(self, name: str) -> None:
+    def _hold_round(self, name: str, limit: float) -> None:
         for repository, result in self._each(f"{name}, one test"):
             result.first.append(run_one_test(repository))
         for tests in self._sizes:
             for repository, result in self._each(f"{name}, {tests:,} tests"):
-                if _expected_seconds(result, tests) <= LIMIT:
+                if _expected_seconds(result, tests) <= limit:
                     result.runs.setdefault(tests, []).append(run_tests(repository, tests))
 
     def _each(self, step: str) -> Iterator[tuple[Repository, Result]]:

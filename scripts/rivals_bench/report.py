@@ -71,7 +71,8 @@ def column(
 
 
 def _whole_run(tests: int) -> Column:
-    return column(f"{tests:,} tests", lambda result: result.median(tests, lambda r: r.seconds))
+    heading = f"run of {tests:,} tests"
+    return column(heading, lambda result: result.median(tests, lambda r: r.seconds))
 
 
 def _overhead_in(tests: int) -> Column:
@@ -117,7 +118,7 @@ def tables(results: Sequence[Result], sizes: Sequence[int]) -> Iterator[str]:
     """Write all that is shown, a paragraph each."""
     with_broker = [result for result in results if result.rival.has_broker]
     columns, kinds = all_columns(sizes), [*map(_kind, KINDS)]
-    yield table("", columns, results)
+    yield table("tests with", columns, results)
     if any(result.rival.takes_a_broker for result in results):
         yield NOTE
     yield table("a test, its set-up and tear-down included", kinds, with_broker)
