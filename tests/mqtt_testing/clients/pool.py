@@ -17,6 +17,7 @@ from . import limits
 from . import paho_internals as paho
 from .admission import MQTTConnectionError, admit, constructor_options, endpoint_from
 from .ending import end_client
+from .lending import Lending, Loan
 from .listeners import SENDS_AT_ONCE, ClientListener
 from .messages import History, Publications
 from .network_loop import network_loop_of
@@ -33,41 +34,6 @@ def means_a_test_broker(client: Any, host: str, port: int) -> bool:
 
 
 _TEST_BROKER = "_mqtt_test_broker"
-
-
-class _Loan:
-    def __init__(self, *, any_address: bool) -> None:
-        self.any_address = any_address
-        self.is_served_by_us = False
-        self.answered = threading.Event()
-        self.sessions: set[str] = set()  # client ids that the broker may remember
-
-
-class Lending:
-    """A stretch of time in which every new client is on loan.
-
-    From an address that it is given, a client goes to the test broker: from any, or, once
-    *any_address* is False, from the ports of MQTT alone.
-    """
-
-    def __init__(self) -> None:
-        self.clients: list[Any] = []
-        self.any_address = True
-        self._listeners: list[Callable[[], object]] = []
-
-    @contextlib.contextmanager
-    def telling(self, tell: Callable[[], object]) -> Iterator[None]:
-        """Call *tell* each time that the broker lets one of the clients in, or refuses it."""
-        self._listeners.append(tell)
-        try:
-            yield
-        finally:
-            self._listeners.remove(tell)
-
-    def answered(self) -> None:
-        """Tell that the broker has answered a client."""
-        for tell in tuple(self._listeners):
-            tell()
 
 
 class SharedMQTTPool(ClientListener):
@@ -91,7 +57,7 @@ class SharedMQTTPool(ClientListener):
     def __init__(self, connection_params: Mapping[str, Any]) -> None:
         self.endpoint = endpoint_from(connection_params)
         self._lock = threading.RLock()
-        self._loans: dict[Any, _Loan] = {}
+        self._loans: dict[Any, Loan] = {}
         self._lending: list[Lending] = []
         self._publications = Publications()
         self._outsiders: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -382,7 +348,7 @@ class SharedMQTTPool(ClientListener):
 
     def _lend(self, client: mqtt.Client, *, any_address: bool = True) -> None:
         with self._lock:
-            self._loans.setdefault(client, _Loan(any_address=any_address))
+            self._loans.setdefault(client, Loan(any_address=any_address))
         vars(client)[SENDS_AT_ONCE] = True
 
     def _close_observer(self) -> None:
@@ -395,7 +361,7 @@ class SharedMQTTPool(ClientListener):
             raise BrokerError("this pool is closed; make a new SharedMQTTPool")
 
 
-def _wants_a_loop(client: Any, loan: _Loan) -> bool:
+def _wants_a_loop(client: Any, loan: Loan) -> bool:
     """Return whether no thread serves a client that has connected, or is about to."""
     if network_loop_of(client) is not None or client.on_socket_open is not None:
         return False  # the latter is for event loops, which watch the socket themselves

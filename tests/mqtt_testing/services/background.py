@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ..clients.lending import Lending
 from ..clients.paho_internals import runs_network_loop, wake_network_loop
-from ..clients.pool import Lending, SharedMQTTPool
+from ..clients.pool import SharedMQTTPool
 from ..executors import stack_of
 from ..originals import threading
 from ..threads import ThreadWatch, copy_of, end_threads, target_of, waits

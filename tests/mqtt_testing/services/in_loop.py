@@ -11,8 +11,9 @@ from ..clients import limits
 from ..clients import paho_internals as paho
 from ..clients.event_loop import handled, settled, told
 from ..clients.families import Family
+from ..clients.lending import Lending
 from ..clients.lingering import lingering_tasks, tasks_in
-from ..clients.pool import Lending, SharedMQTTPool
+from ..clients.pool import SharedMQTTPool
 from ..originals import time
 from ..threads import GRACE, own_default_executor
 from .cleanup import Cleanup

@@ -6,9 +6,10 @@ import contextlib
 import sys
 from typing import Any
 
+from ..clients.lending import Lending
 from ..clients.network_loop import network_loop_of
 from ..clients.paho_internals import leaves_callback
-from ..clients.pool import Lending, SharedMQTTPool
+from ..clients.pool import SharedMQTTPool
 from ..executors import ConcurrentFuturesFix, futures_fix, let_go, stack_of
 from ..originals import threading
 from ..threads import GRACE, ThreadWatch, end_pools, end_threads, process_pools, silence

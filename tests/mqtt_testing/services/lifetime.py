@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from ..clients.lending import Lending
 from ..clients.paho_internals import is_connected
 from ..clients.plugin import PREFIX_VARIABLES
-from ..clients.pool import Lending, SharedMQTTPool
+from ..clients.pool import SharedMQTTPool
 from ..originals import os
 from ..wire.endpoint import MQTTEndpoint
 from .alarm import Alarm
