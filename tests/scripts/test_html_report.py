@@ -142,6 +142,7 @@ def looked(tmp_path_factory):
     return figures, page.read_text()
 
 
+@pytest.mark.slow
 def test_what_is_left_behind_is_told_with_the_test_that_has_left_it(looked):
     figures, page = looked
     left = figures["before"]["seen"]["left_behind"]
@@ -154,6 +155,7 @@ def test_what_is_left_behind_is_told_with_the_test_that_has_left_it(looked):
     assert end == "still there"
 
 
+@pytest.mark.slow
 def test_what_a_fixture_for_several_tests_ends_is_left_by_none_of_them(looked):
     figures, page = looked
     for side in ("before", "after"):
@@ -165,6 +167,7 @@ def test_what_a_fixture_for_several_tests_ends_is_left_by_none_of_them(looked):
     assert "1 thread by shared (module)" in page
 
 
+@pytest.mark.slow
 def test_threads_are_counted_after_each_test(looked):
     figures, _ = looked
     first, lazy, leaves, last = figures["before"]["seen"]["counts"]["threads"]
@@ -172,6 +175,7 @@ def test_threads_are_counted_after_each_test(looked):
     assert all(count > 2 for count in figures["after"]["seen"]["counts"]["descriptors"])
 
 
+@pytest.mark.slow
 def test_the_line_at_which_a_test_waits_is_told(looked):
     figures, page = looked
     waits = [wait for wait in figures["after"]["seen"]["waits"] if wait["kind"] == "sleep"]

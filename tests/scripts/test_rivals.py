@@ -63,6 +63,7 @@ def script(tmp_path):
     return Script(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_round_with_ours_and_by_hand(script):
     stdout, figures = script.run("--rounds", "1", "--tests", "5", "--only", "ours", "by-hand")
     ours, by_hand = figures["rivals"]
@@ -97,6 +98,7 @@ def test_an_interrupt_leaves_nothing(script):
     assert script.has_left_nothing()
 
 
+@pytest.mark.slow
 class TestRepository:
     """What is found in runs of a rival that is made up."""
 
