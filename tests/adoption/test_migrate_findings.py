@@ -593,6 +593,7 @@ def test_helpers_in_files_of_their_own_are_followed(repo):
     assert repo.marks() == repo.planted()
 
 
+@pytest.mark.slow
 def test_the_original_suite_of_51_tests(repo):
     for path in [TESTS / "test_detect.py", *(TESTS / "helpers").rglob("*.py")]:
         repo.write(f"tests/{path.relative_to(TESTS)}", path.read_bytes())

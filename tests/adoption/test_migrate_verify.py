@@ -56,6 +56,7 @@ def test_status_follows_what_is_there(user):
     assert not user.data("status", status=1)["items"][2]["done"]
 
 
+@pytest.mark.slow
 def test_a_test_that_was_run_for_what_is_not_there_any_more_shows_nothing(user):
     user.migrate("apply")
     (user.root / "tests" / "mqtt_test_broker.py").unlink()  # option 2 does without it

@@ -504,6 +504,7 @@ CLIENT = """
 
 
 @WITH_AND_WITHOUT
+@pytest.mark.slow
 def test_18_loop_stop_before_disconnect_takes_a_second(repository, helped):
     wire(repository, helped, EVERY_CLIENT, BROKER)
     repository.write(

@@ -129,6 +129,7 @@ async def test_left(hub, mqtt_client, mqtt_monitor, number):
 
 
 @pytest.mark.parametrize("name", [name for name in WAYS if not name.endswith("function")])
+@pytest.mark.slow
 def test_what_a_service_of_a_wider_scope_creates_is_left_to_it(pytester, name):
     is_anyio, scope = name == "anyio", "session" if name == "anyio" else name.partition("-")[2]
     wider = WIDER.format(

@@ -133,6 +133,7 @@ class TestEnds:
             assert run.wait(60) == 1
         assert wait_until(lambda: is_clean(temporary_folder))
 
+    @pytest.mark.slow
     def test_by_the_death_of_what_controls_the_workers(self, repository, temporary_folder):
         with self.start(repository, self.WAIT, "-p", "xdist", "-n", "1") as run:
             run.kill()

@@ -67,6 +67,7 @@ class TestSuitesWithoutFixtures:
         repository.run("-W", "error").assert_outcomes(passed=1)
 
     @pytest.mark.parametrize("end", ["kill", "stop"])
+    @pytest.mark.slow
     def test_and_goes_on_to_mean_it_for_its_clients(self, repository, end):
         repository.write(
             "tests/test_it.py",

@@ -187,6 +187,7 @@ def test_the_line_at_which_a_test_waits_is_told(looked):
     )[1][:2]
 
 
+@pytest.mark.slow
 def test_connected_clients_and_brokers_are_counted(repo, in_process):
     repo.write(
         "test_one.py",
@@ -326,6 +327,7 @@ def test_colours_follow_the_page(text):
     assert LIGHT["before"] in load("picture")(compared())  # the picture by itself has no page
 
 
+@pytest.mark.slow
 def test_of_many_tests_the_slowest_are_shown_and_the_others_counted():
     names = [f"test_{number}" for number in range(1500)]
     before = run(BEFORE, *(timing(name, 0.1 + 0.001 * n) for n, name in enumerate(names)))
@@ -340,6 +342,7 @@ def test_of_many_tests_the_slowest_are_shown_and_the_others_counted():
     assert len(text) < 2_000_000
 
 
+@pytest.mark.slow
 def test_who_has_left_most_comes_first_and_the_others_are_counted():
     names = [f"test_{number}" for number in range(30)]
     before = run(BEFORE, *(timing(name, 1.0) for name in names))
@@ -353,6 +356,7 @@ def test_who_has_left_most_comes_first_and_the_others_are_counted():
     assert "465 things by 30 tests" in text
 
 
+@pytest.mark.slow
 def test_what_failed_is_at_the_top():
     comparison = compared()
     comparison.after.tests.append(timing("test_c.py::test_bad", 1.0, outcome="failed"))
@@ -360,6 +364,7 @@ def test_what_failed_is_at_the_top():
     assert text.index("test_c.py::test_bad: failed") < text.index("Totals</h2>")
 
 
+@pytest.mark.slow
 def test_nothing_in_common_is_a_page_too():
     drawn(Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("b", 0.5))))
 

@@ -408,6 +408,7 @@ def test_what_cannot_run_is_one_clear_error(repo, case):
     assert message in result.stderr
 
 
+@pytest.mark.slow
 def test_parallel_tests_are_not_sampled(repo):
     pytest.importorskip("xdist")
     result = repo.verify("--", "-p", "xdist", "-n", "2", status=2)
