@@ -15,35 +15,12 @@ from .errors import BrokerError, PortInUseError
 OBSERVER_ID_PREFIX = "mqtt-test-observer-"
 READY_ID_PREFIX = "ready-"
 
-_NEW_CLIENT = re.compile(r"New client connected from \S+:(\d+) as (.+) \(p\d, c\d")
-
-
 _EVENT = re.compile(
-    rf"^(?:(\d+): |.*?: )?(?:{_NEW_CLIENT.pattern}|Client (.+?)(?: \[\S+\])? "
+    r"^(?:(\d+): |.*?: )?(?:New client connected from \S+:(\d+) as (.+) \(p(\d), c(\d)|"
+    r"Client (.+?)(?: \[\S+\])? "
     r"((?:disconnected|closed its|has exceeded|already connected|not authorised).*?)\.?$)",
     re.MULTILINE,
 )
-
-_CONNECTED = re.compile(r"New client connected from \S+ as (.+) \(p(\d), c(\d)")
-_GONE = re.compile(r"Client (.+?)(?: \[\S+\])? (?:disconnected|closed its connection|has exceeded)")
-
-
-def sessions_left(log: str) -> set[str]:
-    """Return the client ids that came and went in *log*, and may have left a session behind.
-
-    It says whether a session was to be kept; with MQTT 5 it does not say for how long.
-    """
-    left: set[str] = set()
-    here: set[str] = set()
-    for line in log.splitlines():
-        for client_id, protocol, is_clean in _CONNECTED.findall(line):
-            left.discard(client_id)
-            here.discard(client_id)
-            if protocol == "5" or is_clean == "0":
-                here.add(client_id)
-        for client_id in here.intersection(_GONE.findall(line)):
-            left.add(client_id)
-    return {client_id for client_id in left if not client_id.startswith(OBSERVER_ID_PREFIX)}
 
 
 class LoggedEvent(NamedTuple):
@@ -60,16 +37,32 @@ REFUSED = -1
 
 def logged_events(log: str) -> list[LoggedEvent]:
     """Return what *log* says of clients that came, were refused or went; not of our own."""
-    return [
-        LoggedEvent(
-            int(second or 0),
-            REFUSED if "not authorised" in went else int(port or 0),
-            new or old,
-            went or "connected",
-        )
-        for second, port, new, old, went in _EVENT.findall(log)
-        if not (new or old).startswith((OBSERVER_ID_PREFIX, READY_ID_PREFIX))
-    ]
+    ours = (OBSERVER_ID_PREFIX, READY_ID_PREFIX)
+    return [event for event, _ in _events(log) if not event.client_id.startswith(ours)]
+
+
+def sessions_left(log: str) -> set[str]:
+    """Return the client ids that came and went in *log*, and may have left a session behind."""
+    left: set[str] = set()
+    here: set[str] = set()
+    for event, may_leave_session in _events(log):
+        if event.port > 0:
+            left.discard(event.client_id)
+            (here.add if may_leave_session else here.discard)(event.client_id)
+        elif event.port == 0 and event.client_id in here:
+            left.add(event.client_id)
+    return {client_id for client_id in left if not client_id.startswith(OBSERVER_ID_PREFIX)}
+
+
+def _events(log: str) -> Iterator[tuple[LoggedEvent, bool]]:
+    """Yield what clients did, and whether one has connected so that it may leave a session.
+
+    The log says whether a session was to be kept; with MQTT 5 it does not say for how long.
+    """
+    for second, port, new, protocol, clean, old, went in _EVENT.findall(log):
+        kind = REFUSED if "not authorised" in went else int(port or 0)
+        event = LoggedEvent(int(second or 0), kind, new or old, went or "connected")
+        yield event, protocol == "5" or clean == "0"
 
 
 def reserve_port(host: str, port: int) -> socket.socket:
@@ -102,7 +95,8 @@ def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None
         BrokerError: a client that is named is not connected from this process.
     """
     __tracebackhide__ = True
-    names = {int(port): name for port, name in _NEW_CLIENT.findall(log)}  # the last one counts
+    # Of those that had a port, the last one counts.
+    names = {event.port: event.client_id for event, _ in _events(log) if event.port > 0}
     missed = set(client_ids)
     for own_port, connection in _connections_to(port):
         name = names.get(own_port, "")

@@ -6,7 +6,7 @@ import re
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..broker.connections import REFUSED, LoggedEvent, logged_events
 from ..broker.external import SessionBroker
@@ -85,10 +85,8 @@ def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | 
     )
     arrived = _look_at(pools[-1], len(brokers)) if pools else Arrived((), Counter(), is_all=False)
     logs = [logged_events(broker.log_since(position)) for broker, position in brokers.items()]
-    logged = [event for broker in brokers for event in logged_events(broker.log)]
-    names = {event.port: event.client_id for event in logged if event.port > 0}
-    published = [Published(*note).named(names) for note in traffic.published.copy()]
-    answered = [note.named(names) for note in traffic.answered.copy()]
+    published = _named([Published(*note) for note in traffic.published.copy()], brokers)
+    answered = _named(list(traffic.answered.copy()), brokers)
     entries = timeline(arrived, published, answered, logs, _start)
     lines = _lines(entries[-LATEST:])
     count = len(entries) + sum(arrived.kinds.values()) - len(arrived.latest)
@@ -97,6 +95,18 @@ def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | 
     if count > len(lines):
         lines.insert(0, f"({count - len(lines)} earlier ones)")
     return (TITLE, "\n".join(lines)) if lines else None
+
+
+_Note = TypeVar("_Note", Published, Answered)
+
+
+def _named(notes: Sequence[_Note], brokers: Iterable[SessionBroker]) -> list[_Note]:
+    """Return *notes* with a client id in place of a port, as far as a log is ours to read."""
+    names: dict[int, str] = {}
+    if any(isinstance(note.client, int) for note in notes):  # else the whole log need not be read
+        logged = [event for broker in brokers for event in logged_events(broker.log)]
+        names = {event.port: event.client_id for event in logged if event.port > 0}
+    return [note.named(names) for note in notes]
 
 
 def _look_at(pool: SharedMQTTPool, brokers: int) -> Arrived:
