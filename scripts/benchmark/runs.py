@@ -6,12 +6,13 @@ import os
 import sys
 from pathlib import Path
 
-from shared.commands import CannotRunError
 from shared.paths import SCRIPTS, TESTS
 from shared.pytest_process import PytestProcess
 
 PATIENCE = 600.0
 """Seconds that the tests get."""
+
+WHOSE = "the benchmark"
 
 
 def pytest_in(folder: Path, *words: str, **variables: str) -> PytestProcess:
@@ -21,16 +22,3 @@ def pytest_in(folder: Path, *words: str, **variables: str) -> PytestProcess:
     # A worker of pytest-xdist that starts us has given its children its own name otherwise.
     kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_XDIST")}
     return PytestProcess(command, folder, {**kept, "PYTHONPATH": path, **variables}, folder)
-
-
-def end_well(process: PytestProcess) -> None:
-    """Wait for the end of the tests.
-
-    Raises:
-        CannotRunError: one of them fails.
-    """
-    process.ends_within(PATIENCE)
-    status = process.end()
-    if status != 0:
-        output = "".join(process.output())
-        raise CannotRunError(f"the tests of the benchmark ended with status {status}:\n{output}")

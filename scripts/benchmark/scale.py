@@ -17,7 +17,7 @@ from shared.tables import markdown_table
 from shared.timing import Seconds
 
 from .fixtures import SUITES
-from .runs import end_well, pytest_in
+from .runs import PATIENCE, WHOSE, pytest_in
 
 COUNTS = (1, 2, 4, 8)
 
@@ -56,7 +56,7 @@ def _measure(runs: int, tests: int, url: str, *words: str) -> Scale:
             variables["MQTT_TEST_BROKER_URL"] = url
         processes = [stack.enter_context(pytest_in(f, *words, **variables)) for f in folders]
         for process in processes:
-            end_well(process)
+            process.end_well(WHOSE, PATIENCE)
         overheads = [_overheads(folder) for folder in folders]
         begin = min(process.began for process in processes)
         end = max(process.began + process.seconds for process in processes)

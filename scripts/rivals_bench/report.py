@@ -9,7 +9,7 @@ from typing import Optional
 from shared.formatting import duration, mebibytes
 from shared.tables import markdown_table
 
-from .measuring import Result
+from .measuring import TYPICAL, Result
 
 KINDS = {
     "test_qos_0": "QoS 0",
@@ -141,7 +141,7 @@ def _who_is_ahead(columns: Sequence[Column], ours: Result, others: Sequence[Resu
 def _goals(ours: Result, results: Sequence[Result]) -> Iterator[str]:
     """Say whether ours stays as it is, however many tests there are."""
     largest = max(ours.runs)
-    begin, end = (ours.median(tests, lambda r: r.overhead) for tests in (50, largest))
+    begin, end = (ours.median(tests, lambda r: r.overhead) for tests in (TYPICAL, largest))
     growth = ours.growth()
     if begin is None or end is None or growth is None:
         return
@@ -150,6 +150,6 @@ def _goals(ours: Result, results: Sequence[Result]) -> Iterator[str]:
     is_met = end / begin <= GROWTH and growth <= KIB_A_TEST
     yield (
         f"{'' if is_met else 'MISSED: '}ours with {largest:,} tests: {end / begin:.2f} times the "
-        f"set-up plus tear-down of 50 (at most {GROWTH:g}), {growth:.1f} KiB a test (at most "
-        f"{KIB_A_TEST:g}){of_pytest}"
+        f"set-up plus tear-down of {TYPICAL} (at most {GROWTH:g}), {growth:.1f} KiB a test "
+        f"(at most {KIB_A_TEST:g}){of_pytest}"
     )

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.brokers import BareBroker
-from shared.commands import CannotRunError
 from shared.modules import copy_modules, find_mosquitto
 from shared.paths import SCRIPTS, TESTS
 from shared.pytest_process import PytestProcess
@@ -66,12 +65,7 @@ class Repository:
             CannotRunError: one of them fails.
         """
         with self.pytest(tests, *words) as process:
-            is_over = process.ends_within(PATIENCE)
-            status = process.end()
-        if status != 0:
-            what = f"ended with status {status}" if is_over else f"took more than {PATIENCE:g} s"
-            output = "".join(process.output())
-            raise CannotRunError(f"the tests of {self.rival.name} {what}:\n{output}")
+            process.end_well(self.rival.name, PATIENCE)
         return process
 
     def end_what_stays(self, patience: float) -> list[str]:

@@ -98,6 +98,19 @@ class PytestProcess:
         self._waiter.join()
         return self._process.returncode
 
+    def end_well(self, whose: str, patience: float) -> None:
+        """Wait so many seconds for its end.
+
+        Raises:
+            CannotRunError: one of the tests fails, or it takes longer; says *whose* they are.
+        """
+        is_over = self.ends_within(patience)
+        status = self.end()
+        if status != 0:
+            what = f"ended with status {status}" if is_over else f"took more than {patience:g} s"
+            output = "".join(self.output())
+            raise CannotRunError(f"the tests of {whose} {what}:\n{output}")
+
     def _signal_all(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(self._process.pid, number)

@@ -136,9 +136,7 @@ def waits(run: Run) -> Chart:
 
     title = f"What the seconds go to, {run.side.name}"
     height = 40 + 26 * len(seconds)
-    return _drawn(
-        draw, f"waits-{run.side.name}", (height, height), title, "The table below has the figures."
-    )
+    return _drawn(draw, f"waits-{run.side.name}", (height, height), title, IN_TABLE)
 
 
 def _seconds(value: float, _place: object = None) -> str:

@@ -20,6 +20,16 @@ FIXTURES = """
         return mqtt_client_factory(client_id="lamp")
 """
 
+WITH_PASSWORD = """
+import pytest
+from mqtt_test_broker import TestMQTTBroker
+
+@pytest.fixture(scope="session")
+def session_mqtt_broker():
+    with TestMQTTBroker(username="me", password="h1dden-A") as broker:
+        yield broker
+"""
+
 LINE = re.compile(r"^ *(\d+)(?:-(\d+))? +(.+?)  +(.+)$")
 
 
@@ -163,14 +173,6 @@ def test_secrets_are_masked(repository):
     result = run(
         repository,
         """
-    import pytest
-    from mqtt_test_broker import TestMQTTBroker
-
-    @pytest.fixture(scope="session")
-    def session_mqtt_broker():
-        with TestMQTTBroker(username="me", password="h1dden-A") as broker:
-            yield broker
-
     def test_it(lamp):
         for payload in (
             "h1dden-A", "rtsp://ann:h1dden-B@camera/1", b'{"api_key": "h1dden-C, D", "on": 1}',
@@ -180,6 +182,7 @@ def test_secrets_are_masked(repository):
         raise AssertionError
     """,
         "--tb=line",
+        head=WITH_PASSWORD,
     )
     result = repository.run("--tb=short")
     [timeline] = timelines_of(result)
@@ -355,14 +358,6 @@ def test_a_refusal_is_told_by_the_log_and_named(repository):
     result = run(
         repository,
         """
-        import pytest
-        from mqtt_test_broker import TestMQTTBroker
-
-        @pytest.fixture(scope="session")
-        def session_mqtt_broker():
-            with TestMQTTBroker(username="me", password="s3cret") as broker:
-                yield broker
-
         def test_it(lamp, test_mqtt_broker):
             stranger, answers = new_client("stranger"), []
             stranger.on_connect = lambda *args: answers.append(args)
@@ -370,7 +365,7 @@ def test_a_refusal_is_told_by_the_log_and_named(repository):
             while not answers: stranger.loop(0.1)
             assert 0
         """,
-        head=CLIENT,
+        head=WITH_PASSWORD + dedent(CLIENT),
     )
     refused = "disconnected, not authorised"
     assert timelines_of(result) == [[("lamp", "connected"), ("stranger", refused)]]

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 from helpers.house import TESTS
-from helpers.verifying import Repo, no_settings_of_pytest, run, timing
+from helpers.verifying import Repo, run, timing
 from shared.commands import CannotRunError
 from shared.progress import Progress
 from speedup import running
@@ -60,13 +60,7 @@ def test_waits(shared):
 
 
 @pytest.fixture
-def repo(tmp_path):
-    return Repo(tmp_path)
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    no_settings_of_pytest(monkeypatch)
+def in_process(in_process, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(TESTS))
 
 

@@ -2,15 +2,14 @@
 
 import dataclasses
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from helpers.processes import processes_with, wait_until
+from helpers.processes import wait_until
+from helpers.started_script import StartedScript
 from rivals_bench import command, installed
 from rivals_bench.measuring import Result, Run, count_orphans, find_leaks, run_tests
 from rivals_bench.report import tables
@@ -23,25 +22,11 @@ SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "rivals.py"
 OURS, BY_HAND = (next(r for r in RIVALS if r.name == name) for name in ("ours", "by-hand"))
 
 
-class Script:
-    """The script, and all that it starts and writes."""
-
-    def __init__(self, folder):
-        self._temporary = folder / "temporary"
-        self._temporary.mkdir(mode=0o777)
-        self._mark = f"TEST_RIVALS={folder}"
-        self._json = folder / "figures.json"
-        self._env = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}
-        self._env.update(TEST_RIVALS=str(folder), TMPDIR=str(self._temporary))
+class Script(StartedScript):
+    """The script, with few tests."""
 
     def start(self, *words):
-        return subprocess.Popen(
-            [sys.executable, SCRIPT, "--json", self._json, *words],
-            env=self._env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self.popen([sys.executable, SCRIPT, "--json", self._json, *words])
 
     def run(self, *words):
         with self.start(*words) as process:
@@ -51,16 +36,12 @@ class Script:
 
     def has_begun(self):
         """Wait until a run of pytest has a broker."""
-        return wait_until(lambda: any("mosquitto" in p for p in processes_with(self._mark)), 30)
-
-    def has_left_nothing(self):
-        is_gone = wait_until(lambda: not processes_with(self._mark))
-        return is_gone and not list(self._temporary.iterdir())
+        return wait_until(lambda: any("mosquitto" in p for p in self.processes), 30)
 
 
 @pytest.fixture
 def script(tmp_path):
-    return Script(tmp_path)
+    return Script(tmp_path, "TEST_RIVALS")
 
 
 @pytest.mark.slow

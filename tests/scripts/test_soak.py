@@ -1,14 +1,13 @@
 """scripts/soak.py, with a part of everything that it does, and what it leaves behind: nothing."""
 
 import json
-import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.processes import processes_with, wait_until
+from helpers.processes import wait_until
+from helpers.started_script import StartedScript
 from mqtt_testing.broker.binary import find_mosquitto
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "soak.py"
@@ -23,27 +22,12 @@ sys.exit(main())
 """
 
 
-class Soak:
-    """The script, and all that it starts and writes."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._temporary = folder / "temporary"
-        self._temporary.mkdir(mode=0o777)
-        self._mark = f"TEST_SOAK={folder}"
-        self._json = folder / "figures.json"
-        self.env = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}
-        self.env.update(TEST_SOAK=str(folder), TMPDIR=str(self._temporary))
+class Soak(StartedScript):
+    """The script, with a part of what it does."""
 
     def start(self, *words, **settings):
         code = WITH_SETTINGS.format(folder=str(SCRIPT.parent), settings=settings)
-        return subprocess.Popen(
-            [sys.executable, *(["-c", code] if settings else [SCRIPT]), *words],
-            env=self.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return self.popen([sys.executable, *(["-c", code] if settings else [SCRIPT]), *words])
 
     def run(self, *words, status, **settings):
         with self.start(*words, **settings) as process:
@@ -69,16 +53,12 @@ class Soak:
 
     def has_begun(self):
         """Wait until the script is in the midst of it: a process that has a broker runs."""
-        return wait_until(lambda: len(processes_with(self._mark)) > 2, 30)
-
-    def has_left_nothing(self):
-        is_gone = wait_until(lambda: not processes_with(self._mark))
-        return is_gone and not list(self._temporary.iterdir())
+        return wait_until(lambda: len(self.processes) > 2, 30)
 
 
 @pytest.fixture
 def soak(tmp_path):
-    return Soak(tmp_path)
+    return Soak(tmp_path, "TEST_SOAK")
 
 
 @pytest.mark.slow

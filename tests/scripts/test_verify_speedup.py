@@ -16,7 +16,6 @@ from helpers.verifying import (
     SCRIPT,
     SLOWNESS,
     Repo,
-    no_settings_of_pytest,
     run,
     timing,
 )
@@ -31,16 +30,6 @@ from speedup.probe import spread
 from speedup.report import table
 from speedup.run import AFTER, BEFORE
 from speedup.running import run_sample
-
-
-@pytest.fixture
-def repo(tmp_path):
-    return Repo(tmp_path)
-
-
-@pytest.fixture
-def in_process(monkeypatch):
-    no_settings_of_pytest(monkeypatch)
 
 
 def row(table, label):

@@ -90,7 +90,7 @@ class ServiceInLoop(ServiceUnderTest):
             is_awaited = self._task is not None and not now and rounds < PATIENCE
             if now == before and not is_awaited:
                 break
-            if all(connected for connected, _ in now):
+            if _all_are_connected(lending):
                 before, rounds = now, rounds + 1
                 await settled(lambda: pool.await_connections(lending))
             else:
@@ -104,7 +104,7 @@ class ServiceInLoop(ServiceUnderTest):
         with lending.telling(tell):
             if self._task is not None:
                 self._task.add_done_callback(lambda _task: tell())
-            if all(connected for connected, _ in _state_of(lending)):
+            if _all_are_connected(lending):
                 tell()
             yield
 
@@ -131,6 +131,10 @@ class ServiceInLoop(ServiceUnderTest):
 
 def _state_of(lending: Lending) -> list[tuple[bool, int]]:
     return [(paho.is_connected(c), paho.last_packet_id(c)) for c in lending.clients]
+
+
+def _all_are_connected(lending: Lending) -> bool:
+    return all(connected for connected, _ in _state_of(lending))
 
 
 async def _finished(result: Any) -> Any:
