@@ -16,7 +16,7 @@ from shared.modules import BrokerError, find_mosquitto, mosquitto_version
 from shared.progress import Progress
 
 from .installed import FOLDER, docker_answers, python_for, versions_of
-from .measuring import Result, count_orphans, find_leaks, run_one_test, run_tests
+from .measuring import ORPHAN_PATIENCE, Result, count_orphans, find_leaks, run_one_test, run_tests
 from .report import tables
 from .rivals import RIVALS, Rival
 from .workspace import Repository
@@ -62,7 +62,7 @@ class Contest:
         finally:
             self._progress.clear()
             for repository, _ in self._there:
-                repository.end_what_stays(0.0)
+                repository.end_what_stays(ORPHAN_PATIENCE)  # guardians remove folders meanwhile
 
     def _hold_round(self, name: str, limit: float) -> None:
         for repository, result in self._each(f"{name}, one test"):
