@@ -6,9 +6,15 @@ import _thread
 import contextlib
 from collections.abc import Callable, Iterator
 
-from ..originals import start_unwatched, threading
+from ..originals import start_unwatched, threading, time
 
 JOIN_TIMEOUT = 5.0
+
+LOOK_INTERVAL = 0.1
+"""Seconds between two looks at what is set; an alarm's first step may come no sooner."""
+
+LOOKS_IN_VAIN = 10
+"""Looks at which nothing was set, after which there are no more."""
 
 
 class Alarm:
@@ -22,29 +28,25 @@ class Alarm:
     def __init__(self) -> None:
         self._steps: tuple[tuple[float, Callable[[], object]], ...] = ()
         self._over = threading.Event()
-        self._starting = threading.Lock()
         self._thread = threading.Thread(target=self._take_steps, daemon=True)
 
     @contextlib.contextmanager
     def set(self, *steps: tuple[float, Callable[[], object]]) -> Iterator[None]:
         """Take *steps* until the ``with`` block ends: seconds to wait, and what is called then."""
         self._steps = steps
-        # A bare thread: a Thread costs each test two switches from one thread to another.
-        _start_bare_thread(self._start_late, (steps[0][0],))
+        _lookout.add(self, time.monotonic() + steps[0][0])
         try:
             yield
         finally:
-            with self._starting:
-                self._over.set()
+            _lookout.remove(self)
+            self._over.set()
             if self._thread.ident is not None:
                 self._thread.join(JOIN_TIMEOUT)
             self._steps = ()  # which know the service
 
-    def _start_late(self, seconds: float) -> None:
-        if not self._over.wait(seconds):
-            with self._starting:
-                if not self._over.is_set():
-                    start_unwatched(self._thread)
+    def start(self) -> None:
+        """Take the first step, whose time has come, and then the others."""
+        start_unwatched(self._thread)
 
     def _take_steps(self) -> None:
         (_, act), *later = self._steps
@@ -55,4 +57,49 @@ class Alarm:
             act()
 
 
+class _Lookout:
+    """Starts each alarm when its time has come.
+
+    A thread for each alarm would cost each test eight switches from one thread to another. This
+    one waits for nothing that a test has to tell it, and ends when no more alarms are set.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._times: dict[Alarm, float] = {}
+        self._looks_left = 0
+
+    def add(self, alarm: Alarm, when: float) -> None:
+        with self._lock:
+            self._times[alarm] = when
+            is_running, self._looks_left = self._looks_left > 0, LOOKS_IN_VAIN
+            if not is_running:
+                # No Thread: a test that counts those has to find as many as before.
+                _start_bare_thread(self._look, ())
+
+    def remove(self, alarm: Alarm) -> None:
+        """Let *alarm* be started no more; that it is started just now is over then."""
+        with self._lock:
+            self._times.pop(alarm, None)
+
+    def _look(self) -> None:
+        pause = threading.Event()
+        while seconds := self._start_what_is_due():
+            pause.wait(seconds)
+
+    def _start_what_is_due(self) -> float:
+        """Return the seconds to the next look, 0 if there is none."""
+        with self._lock:
+            now = time.monotonic()
+            for alarm in [alarm for alarm, when in self._times.items() if when <= now]:
+                del self._times[alarm]
+                alarm.start()
+            self._looks_left = LOOKS_IN_VAIN if self._times else self._looks_left - 1
+            if not self._looks_left:
+                return 0.0
+            return min([LOOK_INTERVAL, *(when - now for when in self._times.values())])
+
+
 _start_bare_thread = _thread.start_new_thread
+
+_lookout = _Lookout()

@@ -73,8 +73,8 @@ class _Lookup:
         """Return the class in those candidates that are modules; fail if there are several."""
         name = self._class_name
         # Proxies such as flask.request pass for what they stand for.
-        modules = [value for value in candidates if issubclass(type(value), ModuleType)]
-        seeing = [vars(module) for module in modules if name in vars(module)]
+        modules = (value for value in candidates if issubclass(type(value), ModuleType))
+        seeing = [names for module in modules if name in (names := vars(module))]
         classes = list(dict.fromkeys(filter(None, map(self._of, seeing))))
         if len(classes) > 1:
             places = ", ".join(f"{c.__module__}.{c.__qualname__}" for c in classes)

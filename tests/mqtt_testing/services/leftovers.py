@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..clients.lending import Lending
@@ -83,17 +84,18 @@ class Leftovers:
         return workers
 
     def _threads(self) -> set[threading.Thread]:
-        of_others = {t for e in self._executors_of_others() for t in futures_fix.threads_of(e)}
-        return set(self.watch.alive) - of_others - {self._pool.network_loop}
+        alive = set(self.watch.alive) - {self._pool.network_loop}
+        return alive and alive - self._of_others(futures_fix.threads_of)
 
-    def _executors_of_others(self) -> list[Any]:
-        return [e for e in futures_fix.all_executors() if not self._fix.owns(e)]
+    def _of_others(self, parts_of: Callable[[Any], Iterable[Any]]) -> set[Any]:
+        """Return the threads, or processes, of the executors that are none of the service's."""
+        others = (e for e in futures_fix.all_executors() if not self._fix.owns(e))
+        return {part for executor in others for part in parts_of(executor)}
 
     def _kill(self) -> None:
         self._programs.end()
-        others = self._executors_of_others()
-        of_others = {p for e in others for p in futures_fix.processes_of(e)}
-        mine = _child_processes() - self._processes_before - of_others
+        new = _child_processes() - self._processes_before
+        mine = new and new - self._of_others(futures_fix.processes_of)
         futures_fix.kill([process for process in mine if "PoolWorker" not in process.name])
 
     def _give_up(self, stuck: Any) -> None:
