@@ -81,7 +81,8 @@ class ServiceInLoop(ServiceUnderTest):
         """
         deadline, rounds = time.monotonic() + limits.TIMEOUT, 0
         before: list[tuple[bool, int]] | None = None
-        await handled()
+        if self._task is not None:  # which has not begun
+            await handled()
         while time.monotonic() < deadline:
             raise_error_of(self._task)
             if self._task is not None and self._task.done():
