@@ -7,7 +7,7 @@
     scripts/migrate.py fix ~/thermostat         rewrite what is certain
     scripts/migrate.py verify ~/thermostat      run the suite as it was and as it is, and compare
     scripts/migrate.py update ~/thermostat      replace the modules by those of this version
-    scripts/migrate.py rollback ~/thermostat    have every file as it was, byte for byte
+    scripts/migrate.py rollback ~/thermostat    put every file back as it was, byte for byte
 
 The exit status is 0 if it is done, 1 if something is left to do, 2 if it cannot be done. What is
 needed to take it back is kept in the repository, in .mqtt-migration/, which git does not show.
@@ -136,7 +136,7 @@ COMMANDS: dict[str, Command] = {
         "verify", "run_verification", "Compare the suite as it was with the suite as it is."
     ),
     "update": _on_use("update", "update", "Replace the modules by those of this version."),
-    "rollback": _on_use("rollback", "rollback", "Have every file as it was; lose no edits."),
+    "rollback": _on_use("rollback", "rollback", "Put every file back as it was; lose no edits."),
 }
 
 

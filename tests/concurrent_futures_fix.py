@@ -260,7 +260,7 @@ def stack_of(thread: threading.Thread) -> str:
 def _describe(thread: threading.Thread, after: str) -> str:
     origin = vars(thread).get(_SEEN_IN) or os.environ.get("PYTEST_CURRENT_TEST")
     return (
-        f"{thread.name} runs on after {after}; it was started in {origin}. Have what it "
+        f"{thread.name} runs on after {after}; it was started in {origin}. Let what it "
         f"waits for time out, or end with the service. It stands in:\n{stack_of(thread)}"
     )
 

@@ -18,7 +18,7 @@ class Overheads:
         self._set_up = 0.0
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Have the tests take turns, so that a noisy moment hits all alike."""
+        """Let the tests take turns, so that a noisy moment hits all alike."""
         items.sort(key=lambda item: item.callspec.params["turn"])
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

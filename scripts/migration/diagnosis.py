@@ -40,7 +40,7 @@ CAUSES = (
     ),
     _Cause("has no broker: install mosquitto, or set MQTT_TEST_MOSQUITTO", message="mosquitto was"),
     _Cause(
-        "needs a fixture that the fast one does not set up: have the test ask for it",
+        "needs a fixture that the fast one does not set up: let the test ask for it",
         message="fixture '.*' not found",
     ),
     _Cause(
@@ -74,7 +74,7 @@ BACKGROUND = (
 )
 SHARED = (
     "shared the service with the tests before it, as the slow fixture is not function-scoped; the "
-    "fast one gives each test a service of its own: have the test do all that it relies on"
+    "fast one gives each test a service of its own: let the test do all that it relies on"
 )
 _SHARED_FIXTURE = re.compile(r"fixture\(.*scope=.(class|module|package|session)")
 _OVERRIDDEN = re.compile(r"\boverride_fixture\(\s*[\"'](\w+)")

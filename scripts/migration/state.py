@@ -259,7 +259,7 @@ class State:
         return [edit for edit in edits if edit.old != edit.new]
 
     def as_it_was(self) -> list[Change]:
-        """Return what it takes to have the suite as it was, the user's own tests included."""
+        """Return what gives the suite as it was, the user's own tests included."""
         own = [Change(edit.path, edit.new, edit.old) for edit in self.edits_of_tests()]
         return [*self.restoration(), *own]
 
@@ -271,7 +271,7 @@ class State:
         return path
 
     def restoration(self) -> list[Change]:
-        """Return what it takes to have every file as it was before."""
+        """Return what gives every file as it was before."""
         changes = []
         for path, record in self.records.items():
             change = Change(path, self._content(path), self._kept(record.steps[0].before))
@@ -280,7 +280,7 @@ class State:
         return changes
 
     def restore(self, edits: Sequence[Change] = ()) -> None:
-        """Have every file as it was before, *edits* of tests undone, and forget everything.
+        """Put every file back as it was before, *edits* of tests undone, and forget everything.
 
         Raises:
             CannotMigrateError: a file cannot be written; it can be tried again.

@@ -32,7 +32,7 @@ class Pipe:
         return lines
 
     def write_end(self) -> None:
-        """Have the reader see the end, after all that has been written before."""
+        """Tell the reader that this is the end, after all that has been written before."""
         os.write(self._file, b"\n")
 
     def close(self) -> None:

@@ -248,7 +248,7 @@ def test_topics_without_the_prefix_are_told_at_the_end(
     result.stdout.fnmatch_lines(
         [
             "*topics that other test runs on this broker see*",
-            "1 outside of 'mqtt-test/*', such as camera/discovery. Have the service take*",
+            "1 outside of 'mqtt-test/*', such as camera/discovery. Let the service take*",
         ]
     )
 

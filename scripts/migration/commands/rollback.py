@@ -14,7 +14,7 @@ from . import DONE, LEFT_TO_DO
 def rollback(
     repository: Repository, state: State, options: argparse.Namespace, output: Output
 ) -> int:
-    """Have every file as it was, unless that would lose what the user has done since."""
+    """Put every file back as it was, unless that would lose what the user has done since."""
     edits = state.edits()
     tests = state.edits_of_tests()
     output.data["edits"] = [{"path": str(e.path), "diff": e.diff()} for e in edits]

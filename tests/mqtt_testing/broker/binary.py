@@ -50,7 +50,7 @@ def find_mosquitto(executable: str | os.PathLike[str] | None = None) -> str:
         source = "executable" if executable else "MQTT_TEST_MOSQUITTO"
         raise BrokerError(
             f"{source} names {os.fspath(named)!r}, which is not an executable file. "
-            "Give the path of the mosquitto binary, or leave it out to have it searched."
+            "Give the path of the mosquitto binary, or leave it out: then it is looked for."
         )
     raise BrokerError(
         f"mosquitto was not found, neither on PATH nor in {', '.join(SBIN_FOLDERS)}. "

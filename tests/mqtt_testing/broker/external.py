@@ -19,7 +19,7 @@ OPTIONS = ("cafile", "certfile", "keyfile", "topic_prefix")
 
 _CHECK_IT = (
     "Check that the test broker is running and speaks MQTT 5, whether it is mqtt:// or mqtts://, "
-    "and what certificates it takes (?cafile=PATH); or unset the variable to have one started."
+    "and what certificates it takes (?cafile=PATH); or unset the variable, and one is started."
 )
 
 

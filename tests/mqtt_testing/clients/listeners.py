@@ -124,7 +124,7 @@ class _PahoPatch(importlib.abc.MetaPathFinder):
         path: Sequence[str] | None,
         target: types.ModuleType | None = None,
     ) -> importlib.machinery.ModuleSpec | None:
-        """Find paho's client module as Python would, and have it wrapped once it has run."""
+        """Find paho's client module as Python would, and wrap it once it has run."""
         if fullname != PAHO_MODULE:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)

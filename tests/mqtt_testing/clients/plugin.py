@@ -82,9 +82,9 @@ def _topics_that_runs_share(pool: SharedMQTTPool) -> Iterator[str]:
     outside = sorted(topic for topic in pool.topics if not topic.startswith(prefix))
     if outside:
         yield (
-            f"{len(outside)} outside of {prefix!r}, such as {', '.join(outside[:3])}. Have the "
+            f"{len(outside)} outside of {prefix!r}, such as {', '.join(outside[:3])}. Let the "
             f"service take its prefix from one of {', '.join(PREFIX_VARIABLES)}, which its fixture "
-            "sets; or unset MQTT_TEST_BROKER_URL to have a broker for each run."
+            "sets; or unset MQTT_TEST_BROKER_URL, and each run starts a broker of its own."
         )
 
 
@@ -263,7 +263,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Have a test's clean broker set up first, so that it is cleaned after all other fixtures."""
+    """Put a test's clean broker first, so that it is cleaned after all other fixtures."""
     names: list[str] = getattr(item, "fixturenames", [])
     if "clean_mqtt_broker" in names:
         wider = [n for n in names if scope_in_use(n, item) != "function"]

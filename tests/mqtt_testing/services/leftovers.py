@@ -100,7 +100,7 @@ class Leftovers:
 
     def _give_up(self, stuck: Any) -> None:
         self.named += [
-            f"thread {thread.name} runs on. Have its loop look at a flag, or its wait time out, "
+            f"thread {thread.name} runs on. Let its loop look at a flag, or its wait time out, "
             f"when the service is cleaned up. It stands in:\n{stack_of(thread)}"
             for thread in stuck
             if let_go(thread)
