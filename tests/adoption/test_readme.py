@@ -213,6 +213,27 @@ def test_the_table_has_the_error_of_a_failing_import(pytester, layout, message):
         result.assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    ("door", "missing", "remedy"),
+    [
+        ("shared_mqtt_pool", "mqtt_testing", "copy the folder, too"),
+        ("optimized_service_fixture", "concurrent_futures_fix", "copy concurrent_futures_fix.py"),
+        ("shared_mqtt_pool", "paho", "pip install paho-mqtt"),
+        ("optimized_service_fixture", "paho", "pip install paho-mqtt"),
+        ("camera_detector_optimized_fixture", "paho", "pip install paho-mqtt"),
+    ],
+)
+def test_the_line_that_fails_says_what_is_missing(pytester, door, missing, remedy):
+    repository = Repository(pytester, ALL_MODULES, warm=False)
+    (repository.tests / f"{missing}.py").write_text(f"raise ModuleNotFoundError('{missing}')")
+    if missing == "mqtt_testing":
+        shutil.rmtree(repository.tests / missing)
+    repository.write("tests/conftest.py", f"import {door}")
+    result = repository.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*import*  # {remedy}*", f"E*ModuleNotFoundError: {missing}"])
+
+
 # --- The reference ----------------------------------------------------------------------------
 
 

@@ -11,9 +11,8 @@ if TYPE_CHECKING:
     import concurrent_futures_fix as futures_fix
 else:
     # In the package that the folder is in, where it is in one.
-    futures_fix = import_module(
-        f"{__package__.rpartition('.')[0]}.concurrent_futures_fix".lstrip(".")
-    )
+    _name = f"{__package__.rpartition('.')[0]}.concurrent_futures_fix".lstrip(".")
+    futures_fix = import_module(_name)  # copy concurrent_futures_fix.py, too
 
 ConcurrentFuturesFix = futures_fix.ConcurrentFuturesFix
 join = futures_fix.join

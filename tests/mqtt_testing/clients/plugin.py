@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Collection, Container, Iterator, Mapping
 from typing import Any, Callable
 
-import paho.mqtt.client as mqtt
+import paho.mqtt.client as mqtt  # pip install paho-mqtt
 import pytest
 
 from ..broker.connections import sessions_left

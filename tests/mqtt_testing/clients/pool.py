@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, Callable
 
-import paho.mqtt.client as mqtt
+import paho.mqtt.client as mqtt  # pip install paho-mqtt
 
 from ..broker.errors import BrokerError
 from ..broker.process import is_a_test_broker
