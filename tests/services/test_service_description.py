@@ -136,7 +136,7 @@ class TestNames:
         ("running='room'", "Heater has no bool or Event 'room'*"),
         ("tasks={'once': '_wotch'}", "Heater has no method '_wotch'*tasks*'once'*'_watch'?"),
         ("tasks={'once': 'room'}", "Heater has no method 'room'*"),
-        ("requires=['sensors']", "no fixture has the name 'sensors'"),
+        ("requires=['sensors']", "no fixture has the name 'sensors'*Heater, requires=*"),
         ("arguments={'limits': 'room'}", "arguments has 'limits'*Heater*room, limit, on_error"),
         ("arguments={'limit': 'limits'}", "no fixture has the name 'limits'*Heater*'limit'*"),
     )
@@ -151,8 +151,14 @@ class TestNames:
         repository.write("tests/test_it.py", "".join(tests))
         result = repository.run()
         result.assert_outcomes(errors=len(self.WRONG))
-        lines = [f"E  *ServiceFixtureError: {error}*" for _, error in self.WRONG]
+        # The message alone: a traceback would be of the kit.
+        lines = [
+            line
+            for n, (_, error) in enumerate(self.WRONG)
+            for line in (f"_* ERROR at setup of test_{n} _*", f"{error}*")
+        ]
         result.stdout.fnmatch_lines(lines)
+        result.stdout.no_fnmatch_line("*mqtt_testing/services/*")
 
     def test_usual_ones_need_not_exist(self, repository):
         described(

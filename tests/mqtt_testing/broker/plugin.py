@@ -41,11 +41,11 @@ _of_all_tests: list[SessionBroker] = []
 
 
 @contextlib.contextmanager
-def errors_as_failures() -> Iterator[None]:
+def errors_as_failures(kind: type[Exception] = BrokerError) -> Iterator[None]:
     """Turn our errors into failures without a traceback: the message says it all."""
     try:
         yield
-    except BrokerError as error:
+    except kind as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None
 
 

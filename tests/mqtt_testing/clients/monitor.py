@@ -7,6 +7,7 @@ from collections.abc import Generator
 from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
+import pytest
 
 from ..originals import time
 from ..wire.packets import MQTTMessage
@@ -140,7 +141,7 @@ class MQTTMonitor:
         __tracebackhide__ = True
         forgotten = [wait.advice for wait in self._waits if wait.is_forgotten]
         if forgotten:
-            raise Failed("\n".join(forgotten))
+            pytest.fail("\n".join(forgotten), pytrace=False)
 
     def assert_none(self, topic_filter: str) -> None:
         """Check that nothing was published on *topic_filter*, after a barrier.

@@ -9,6 +9,7 @@ from typing import Any, Callable, NamedTuple, Union
 
 import pytest
 
+from ..broker.plugin import errors_as_failures
 from ..clients.pool import SharedMQTTPool
 from ..pytest_internals import leaks_on_purpose
 from ..summary import add_to_summary
@@ -87,9 +88,10 @@ def service_fixture(
 
     def set_up(request: pytest.FixtureRequest, given: Container[str] = ()) -> tuple[Any, Any]:
         """Set up what the service needs, and return what builds it, and with which arguments."""
+        hint = f", which service_fixture({name_of(service)}, requires=...) names"
         for name in requires:
             if name not in given:
-                _set_up(request, name, if_defined=isinstance(requires, Usual))
+                _set_up(request, name, hint, if_defined=isinstance(requires, Usual))
         build = request.getfixturevalue(service) if isinstance(service, str) else service
         return build, _arguments_for(build, arguments or {}, request)
 
@@ -97,17 +99,19 @@ def service_fixture(
     def prepared(request: pytest.FixtureRequest, given: Container[str]) -> Iterator[Any]:
         from .in_loop import ServiceInLoop  # on use: it brings half of the folder
 
-        build, values = set_up(request, given)
-        under_test = ServiceInLoop(build, handling, leaks_on_purpose(request.node))
-        services = request.node.stash.setdefault(services_of_test, [])
-        services.append(under_test)
-        try:
-            yield under_test, values
-        finally:
-            services.remove(under_test)  # pytest keeps the test, which need not keep the service
-            for leak in under_test.leaks:
-                title = "left behind by services (could not be ended)"
-                add_to_summary(title, f"{request.node.nodeid}: {leak}")
+        with errors_as_failures(ServiceFixtureError):
+            build, values = set_up(request, given)
+            under_test = ServiceInLoop(build, handling, leaks_on_purpose(request.node))
+            services = request.node.stash.setdefault(services_of_test, [])
+            services.append(under_test)
+            try:
+                yield under_test, values
+            finally:
+                # pytest keeps the test, which need not keep the service.
+                services.remove(under_test)
+                for leak in under_test.leaks:
+                    title = "left behind by services (could not be ended)"
+                    add_to_summary(title, f"{request.node.nodeid}: {leak}")
 
     def fast_service(
         request: pytest.FixtureRequest,
@@ -144,7 +148,7 @@ def name_of(build: Any) -> str:
 
 
 def _set_up(
-    request: pytest.FixtureRequest, name: str, hint: str = "", *, if_defined: bool = False
+    request: pytest.FixtureRequest, name: str, hint: str, *, if_defined: bool = False
 ) -> Any:
     try:
         return request.getfixturevalue(name)
