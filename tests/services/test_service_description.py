@@ -173,6 +173,21 @@ class TestNames:
         repository.write("tests/test_it.py", "def test_it(heater): pass")
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    def test_none_is_none(self, repository):
+        described(
+            repository,
+            "cleanup=None, running=None, tasks={'once': 'look'}",
+            "Kept",
+            """
+    class Kept:
+        running = False
+        def look(self): return self.running
+        def stop(self): raise AssertionError("called")
+    """,
+        )
+        repository.write("tests/test_it.py", "def test_it(heater): assert heater.once() is False")
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
     def test_a_flag_may_be_the_class_s(self, repository):
         described(
             repository,

@@ -45,8 +45,8 @@ class Handling(NamedTuple):
     run: str | None
     hold: Sequence[str]
     tasks: Mapping[str, Names]
-    running: Names
-    cleanup: Names
+    running: Names | None
+    cleanup: Names | None
     cleanup_timeout: float
 
 
@@ -59,8 +59,8 @@ def service_fixture(
     arguments: Mapping[str, str] | None = None,
     requires: Sequence[str] = (),
     tasks: Mapping[str, Names] | None = None,
-    running: Names = RUNNING_FLAGS,
-    cleanup: Names = CLEANUP_METHODS,
+    running: Names | None = RUNNING_FLAGS,
+    cleanup: Names | None = CLEANUP_METHODS,
     cleanup_timeout: float = 2.0,
 ) -> Any:
     """Make a fixture that builds a service fast and leaves nothing of it behind.
@@ -137,9 +137,9 @@ def service_fixture(
     return pytest.fixture(fast_service)
 
 
-def as_tuple(names: Names) -> Sequence[str]:
-    """Return one name, or several, as several."""
-    return (names,) if isinstance(names, str) else names
+def as_tuple(names: Names | None) -> Sequence[str]:
+    """Return one name, several or none, as several."""
+    return (names,) if isinstance(names, str) else names or ()
 
 
 def name_of(build: Any) -> str:

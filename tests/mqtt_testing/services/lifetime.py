@@ -92,7 +92,7 @@ class ServiceUnderTest:
     def _note_connections(self, lending: Lending) -> None:
         self.is_connected = any(is_connected(client) for client in lending.clients)
 
-    def _method(self, option: str, names: Names) -> str:
+    def _method(self, option: str, names: Names | None) -> str:
         """Return the first of *names* that is a method of the service; empty if none has to be."""
         found = [name for name in as_tuple(names) if callable(getattr(self.service, name, None))]
         if not found and names and not isinstance(names, Usual):
@@ -119,8 +119,9 @@ class ServiceUnderTest:
                 "give service_fixture a subclass without them"
             )
         flag = RunningFlag(self.service, as_tuple(self._handling.running))
-        if flag.name is None and not isinstance(self._handling.running, Usual):
-            raise self._unknown("running", self._handling.running, "bool or Event")
+        running = self._handling.running
+        if flag.name is None and running and not isinstance(running, Usual):
+            raise self._unknown("running", running, "bool or Event")
         for name, names in self.tasks.items():
             self._method(f"tasks[{name!r}]", names)
         methods: dict[str, Callable[..., Any]] = {
