@@ -32,14 +32,16 @@ class Output:
         return status
 
     def show_changes(self, changes: Sequence[Change], *, as_diff: bool) -> None:
-        """Show what will be changed."""
+        """Show what will be changed; new copies of our files by their names alone."""
         self.data["changes"] = [
             {"path": str(change.path), "action": change.action, "diff": change.diff()}
             for change in changes
         ]
-        if as_diff:
-            self.say(*(change.diff().rstrip("\n") for change in changes))
-            return
+        named = [change for change in changes if not as_diff or change.is_new_copy]
+        self._name(named)
+        self.say(*(change.diff().rstrip("\n") for change in changes if change not in named))
+
+    def _name(self, changes: Sequence[Change]) -> None:
         ours = [change for change in changes if OUR_FOLDER in change.path.parts]
         for change in changes:
             if change not in ours:

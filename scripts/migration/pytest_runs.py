@@ -177,7 +177,8 @@ class Pytest:
         if run.hang:
             raise CannotMigrateError(f"pytest hangs as it collects {root}: {run.hang}")
         if not run.tests and not run.connects_as_it_is_collected:
-            raise CannotMigrateError(f"pytest collects no tests in {root}: {run.reason}")
+            why = f"{run.reason}{_hint_at_python(self.repository, run.reason)}"
+            raise CannotMigrateError(f"pytest collects no tests in {root}: {why}")
         return run
 
     def prove(self, fixture: str) -> PytestRun:
@@ -279,12 +280,18 @@ def read_news(report: Path, offset: int = 0) -> list[bytes]:
 def _why_it_did_not_start(repository: Repository, run: PytestRun) -> str:
     if "No module named pytest" in run.output:
         return f"{repository.python} has no pytest; name a Python that has: --python"
-    if "ModuleNotFoundError" in run.error:
-        return (
-            f"pytest does not start in {repository.root} with {repository.python}: {run.error}; "
-            "name the Python that has what the repository needs: --python"
-        )
-    return f"pytest does not start in {repository.root}: {run.error}"
+    hint = _hint_at_python(repository, run.error)
+    return f"pytest does not start in {repository.root}: {run.error}{hint}"
+
+
+def _hint_at_python(repository: Repository, error: str) -> str:
+    """Return what to add to an error that another Python may not have; empty for others."""
+    if "ModuleNotFoundError" not in error:
+        return ""
+    return (
+        f". This was {repository.python}: name the Python that has what the repository needs: "
+        "--python"
+    )
 
 
 def left_out(errors: Mapping[str, str]) -> list[str]:

@@ -41,10 +41,15 @@ class Change:
             return "create"
         return "remove" if self.new is None else "edit"
 
+    @property
+    def is_new_copy(self) -> bool:
+        """Whether a file of ours comes in as it is: its name says it all."""
+        return bool(self.copy_of) and self.old is None and self.new is not None
+
     def diff(self) -> str:
-        """Return the change as a diff; of a verbatim copy that is new, its name says it all."""
-        if self.copy_of and self.old is None and self.new is not None:
-            lines = len(self.new.splitlines())
+        """Return the change as a diff, of a new copy in a line."""
+        if self.is_new_copy:
+            lines = len((self.new or b"").splitlines())
             return f"--- /dev/null\n+++ b/{self.path}\n# {lines} lines, a copy of {self.copy_of}\n"
         return "".join(self._diff_lines())
 

@@ -1,6 +1,7 @@
 """`migrate.py apply`, on repositories that are laid out as people lay out theirs."""
 
 import json
+import re
 from textwrap import dedent
 
 import pytest
@@ -277,7 +278,9 @@ def test_a_dry_run_shows_all_and_changes_nothing(user):
     before = user.files()
     diff = user.migrate("apply", "--dry-run", status=1).stdout
     assert "+from camera_detector_optimized_fixture import (  # noqa: F401" in diff
-    assert "+++ b/tests/shared_mqtt_pool.py" in diff
+    assert "create tests/shared_mqtt_pool.py\n" in diff
+    assert re.search(r"^create tests/mqtt_testing/, \d+ files$", diff, re.MULTILINE)
+    assert "mqtt_testing/broker" not in diff  # copies are named together
     assert user.files() == before
     assert not (user.root / FOLDER).exists()
     user.wire(1)

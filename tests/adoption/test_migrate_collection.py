@@ -89,4 +89,5 @@ def test_what_does_not_connect_is_refused_as_before(connecting):
     connecting.write("tests/test_lamp.py", "import missing_module\n")
     why = refuse(connecting, "apply", "--option", "3")
     assert "collects no tests" in why
-    assert "No module named 'missing_module'" in why
+    assert "No module named 'missing_module'. This was /" in why
+    assert why.rstrip().endswith("--python")
