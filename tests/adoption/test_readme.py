@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import camera_detector_optimized_fixture
 import concurrent_futures_fix
 import mqtt_test_broker
+import optimized_service_fixture
 import pytest
 import shared_mqtt_pool
 from helpers.drop_in import (
@@ -281,6 +284,46 @@ def test_every_fixture_is_in_the_reference(repository):
     assert set(re.findall(r"^\| \[`(\w+)`\]", at_a_glance, re.MULTILINE)) == fixtures_of(repository)
 
 
+def test_every_name_of_a_door_is_in_the_reference():
+    names = {
+        name
+        for module in (mqtt_test_broker, shared_mqtt_pool, optimized_service_fixture)
+        for name in vars(module)
+        if not name.startswith("_") and name not in ("annotations", "TYPE_CHECKING")
+    }
+    names |= {*camera_detector_optimized_fixture.__all__}
+    assert [name for name in names if f"`{name}" not in prose(REFERENCE)] == []
+
+
+def section_of(title):
+    """Return what the reference has below a heading."""
+    return REFERENCE.read_text().partition(f"### {title}\n")[2].partition("\n###")[0]
+
+
+@pytest.mark.parametrize(
+    ("title", "documented"),
+    [
+        ("`TestMQTTBroker`", mqtt_test_broker.TestMQTTBroker),
+        ("`redirect_to_test_broker`", shared_mqtt_pool.redirect_to_test_broker),
+        ("`service_fixture`", optimized_service_fixture.service_fixture),
+    ],
+    ids=["broker", "redirection", "service"],
+)
+def test_the_arguments_in_the_reference_are_those_that_there_are(title, documented):
+    [table] = re.findall(r"^\| (?:option|argument) \|.*\n((?:\|.*\n)+)", section_of(title), re.M)
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    names = {name for cell in cells for name in re.findall(r"`\*?(\w+)", cell)}
+    assert names == set(inspect.signature(documented).parameters)
+
+
+def test_the_signature_in_the_reference_is_whole():
+    [options] = re.findall(
+        r"`service_fixture\(service, \*, (.*?)\)` makes", section_of("`service_fixture`"), re.S
+    )
+    _service, *parameters = inspect.signature(optimized_service_fixture.service_fixture).parameters
+    assert re.findall(r"(\w+)=", options) == parameters
+
+
 @pytest.mark.parametrize(
     ("title", "documented"),
     [
@@ -292,8 +335,9 @@ def test_every_fixture_is_in_the_reference(repository):
     ids=["broker", "monitor", "pool", "executor"],
 )
 def test_the_methods_in_the_reference_exist(title, documented):
-    section = REFERENCE.read_text().partition(f"### {title}\n")[2].partition("\n###")[0]
-    tables = re.split(r"^\| (?:attribute|method|attribute or method) \|", section, flags=re.M)
+    tables = re.split(
+        r"^\| (?:attribute|method|attribute or method) \|", section_of(title), flags=re.M
+    )
     cells = re.findall(r"^\| (`.*?) \|", "\n".join(tables[1:]), re.MULTILINE)
     names = [name for cell in cells for name in re.findall(r"`(\w+)", cell)]
     assert names
