@@ -35,6 +35,7 @@ from typing import Any, NamedTuple
 import nox
 
 sys.path.append(str(Path(__file__).with_name("tests")))
+from helpers.browser import INSTALL, chromium
 from helpers.neighbours import NEIGHBOURS, Neighbour
 
 LOCK = Path(__file__).with_name("requirements-dev.txt")
@@ -303,6 +304,8 @@ def asyncio_suites(session: nox.Session) -> None:
 @nox.session
 def page(session: nox.Session) -> None:
     """Look at the page of verify_speedup in a browser; take pictures of one that is named."""
+    if chromium() is None:
+        session.skip(INSTALL)
     packages = ("pytest", "pytest-asyncio", "paho-mqtt", "jinja2", "matplotlib", "rich")
     session.install(*locked(*packages), "playwright", "axe-playwright-python", log=False)
     options = ("--tb=short", "-p", "no:cacheprovider", "-m", "slow")
