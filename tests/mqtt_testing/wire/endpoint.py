@@ -85,17 +85,26 @@ class MQTTEndpoint:
             return False
 
     def connack(
-        self, timeout: float = 1.0, client_id: str = "", *, mqtt_5: bool = False
+        self,
+        timeout: float = 1.0,
+        client_id: str = "",
+        *,
+        mqtt_5: bool = False,
+        and_then: bytes = b"",
     ) -> int | None:
         """Return the code of the CONNACK that a CONNECT of *client_id* gets; 0 lets it in.
 
-        None where something else comes.
+        None where something else comes. The packet *and_then* is sent at once with the CONNECT.
 
         Raises:
             OSError: nothing comes within *timeout* seconds.
         """
+        connect = connect_packet(client_id, self.username, self.password, mqtt_5=mqtt_5)
+        frame = 2 if self.websockets else 0
         with self._open_socket(timeout) as connection:
-            return self._exchange_connect(connection, client_id, mqtt_5=mqtt_5)
+            connection.sendall(self._framed(SecretPacket(connect + and_then)))
+            reply = receive(connection, frame + 4)[frame:]
+        return reply[3] if reply[:1] == b"\x20" and len(reply) == 4 else None
 
     def end_session(self, client_id: str, timeout: float = 5.0) -> None:
         """Make the broker forget the persistent session of *client_id* (within *timeout* s).
@@ -103,22 +112,7 @@ class MQTTEndpoint:
         Raises:
             OSError: the broker cannot be reached.
         """
-        with self._open_socket(timeout) as connection:
-            self._exchange_connect(connection, client_id, and_then=DISCONNECT)
-
-    def _exchange_connect(
-        self,
-        connection: socket.socket,
-        client_id: str,
-        and_then: bytes = b"",
-        *,
-        mqtt_5: bool = False,
-    ) -> int | None:
-        connect = connect_packet(client_id, self.username, self.password, mqtt_5=mqtt_5)
-        connection.sendall(self._framed(SecretPacket(connect + and_then)))
-        frame = 2 if self.websockets else 0
-        reply = receive(connection, frame + 4)[frame:]
-        return reply[3] if reply[:1] == b"\x20" and len(reply) == 4 else None
+        self.connack(timeout, client_id, and_then=DISCONNECT)
 
     def _open_socket(self, timeout: float) -> socket.socket:
         with left_alone():
