@@ -18,8 +18,6 @@ LONGEST_REPLY = 65536
 class _Password(str):
     """A password that no traceback shows: neither its locals nor a dict that it is in."""
 
-    __slots__ = ()
-
     def __repr__(self) -> str:
         return "'***'"
 
@@ -27,8 +25,6 @@ class _Password(str):
 class MQTTEndpoint:
     """The address of a broker and what it takes to get in: what all kinds of broker share."""
 
-    host: str
-    port: int
     keepalive = 60
 
     def __init__(

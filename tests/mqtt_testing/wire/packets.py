@@ -16,8 +16,6 @@ PINGREQ = b"\xc0\x00"
 class SecretPacket(bytes):
     """A packet with a password in it."""
 
-    __slots__ = ()
-
     def __repr__(self) -> str:
         return "<CONNECT>"
 
