@@ -27,7 +27,7 @@ class LoggedProcess:
 
     _process: subprocess.Popen[bytes] | None = None
     _latest: subprocess.Popen[bytes] | None = None  # which may have been stopped
-    _earlier_log = ""
+    _earlier_log = b""
 
     @property
     def pid(self) -> int | None:
@@ -51,34 +51,33 @@ class LoggedProcess:
     @property
     def log(self) -> str:
         """What mosquitto has logged so far."""
-        return self._earlier_log + self._current_log()
+        return self.log_since(0)
 
     @property
     def log_position(self) -> int:
         """Where the log ends at present, for ``log_since``; cheaper than reading it."""
-        try:
-            size = os.stat(self.log_path).st_size if self.log_path else 0
-        except FileNotFoundError:  # others have cleaned up the temporary folder
-            size = 0
-        return len(self._earlier_log.encode()) + size
+        with contextlib.suppress(FileNotFoundError):  # others have cleaned up the folder
+            if self.log_path is not None:
+                return len(self._earlier_log) + os.stat(self.log_path).st_size
+        return len(self._earlier_log)
 
     def log_since(self, position: int) -> str:
         """Return what mosquitto has logged since the log was at *position*."""
-        in_file = position - len(self._earlier_log.encode())
-        if in_file < 0:
-            return self.log.encode()[position:].decode(errors="replace")
-        return self._current_log(in_file)
+        in_file = max(0, position - len(self._earlier_log))
+        log = self._earlier_log[position:] + self._read_log(in_file)
+        return log.decode(errors="replace")
 
-    def _current_log(self, position: int = 0) -> str:
-        """Return what is in the file from *position* on."""
-        if self.log_path is None:
-            return ""
-        try:
-            with open(self.log_path, "rb") as log:
-                log.seek(position)
-                return log.read().decode(errors="replace")
-        except FileNotFoundError:  # others have cleaned up the temporary folder
-            return ""
+    def _current_log(self) -> str:
+        """Return what is in the file."""
+        return self._read_log().decode(errors="replace")
+
+    def _read_log(self, position: int = 0) -> bytes:
+        with contextlib.suppress(FileNotFoundError):  # others have cleaned up the folder
+            if self.log_path is not None:
+                with open(self.log_path, "rb") as log:
+                    log.seek(position)
+                    return log.read()
+        return b""
 
     @property
     def _log_tail(self) -> str:

@@ -330,7 +330,8 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
         """Remove all that was made, first what holds descriptors: there may be no other."""
         self._discard_process()
         if self._folder is not None:
-            self._earlier_log, self.log_path = self.log, None
+            self._earlier_log += self._read_log()
+            self.log_path = None
             if failed:  # perhaps because it went to the background
                 clean_up(self._folder.path)
             self._folder.remove()
