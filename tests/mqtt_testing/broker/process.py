@@ -344,8 +344,6 @@ class TestMQTTBroker(LoggedProcess, MQTTEndpoint):
             self._reservations.pop()()
 
 
-MQTTTestBroker = TestMQTTBroker
-
 _brokers: weakref.WeakSet[TestMQTTBroker] = weakref.WeakSet()
 
 
