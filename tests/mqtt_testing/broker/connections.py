@@ -105,8 +105,7 @@ def disconnect_clients(port: int, log: str, client_ids: Collection[str]) -> None
                 connection.shutdown(socket.SHUT_RDWR)
                 missed.discard(name)
     if missed:
-        ours = (OBSERVER_ID_PREFIX, READY_ID_PREFIX)
-        others = sorted({name for name in names.values() if not name.startswith(ours)})
+        others = sorted({event.client_id for event in logged_events(log) if event.port > 0})
         hint = f" The client ids that came are {', '.join(others)}." if others else ""
         which = ", ".join(sorted(missed))
         raise BrokerError(f"no client {which} is connected from this process.{hint}")
