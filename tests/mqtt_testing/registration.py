@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable
 from importlib import import_module
+from traceback import walk_stack
 from types import FrameType, ModuleType
 
 import pytest
@@ -49,9 +49,7 @@ def _register_once(manager: pytest.PytestPluginManager, module: ModuleType) -> N
 
 def _importing_frame() -> FrameType | None:
     """Return the frame of the plugin manager whose import this is: pytest has no public way."""
-    frame = inspect.currentframe()
-    while frame is not None:
+    for frame, _ in walk_stack(None):
         if isinstance(frame.f_locals.get("self"), pytest.PytestPluginManager):
             return frame
-        frame = frame.f_back
     return None
