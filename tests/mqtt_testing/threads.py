@@ -11,7 +11,8 @@ import functools
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -237,29 +238,28 @@ def end_threads(
     return join(alive)
 
 
-def _await_rest(threads: Sequence[threading.Thread]) -> None:
+def _await_rest(threads: Iterable[threading.Thread]) -> None:
     """Give *threads* a moment to come to where they wait: elsewhere they leave things half done.
 
     One that has just been started may be about to connect a client.
     """
-    deadline, looks = clock.monotonic() + GRACE, dict.fromkeys(threads, 0)
-    places: dict[threading.Thread, tuple[int, int] | None] = {}
-    while looks and clock.monotonic() < deadline:
-        for thread in tuple(looks):
+    deadline = clock.monotonic() + GRACE
+    latest = {thread: deque[object](maxlen=SAME_LOOKS) for thread in threads}
+    while latest and clock.monotonic() < deadline:
+        for thread, places in tuple(latest.items()):
             innermost = next(frames_of(thread), None)
-            place = innermost and (id(innermost), innermost.f_lasti)
-            looks[thread] = looks[thread] + 1 if place == places.get(thread, place) else 0
-            places[thread] = place
-            if place is None or waits(thread) or looks[thread] > SAME_LOOKS:
-                del looks[thread]
-        if looks:
+            places.append(innermost and (id(innermost), innermost.f_lasti))
+            has_not_moved = places.count(places[-1]) == SAME_LOOKS
+            if innermost is None or waits(thread) or has_not_moved:
+                del latest[thread]
+        if latest:
             threading.Event().wait(LOOK_INTERVAL)
 
 
 LOOK_INTERVAL = 0.001
 
-SAME_LOOKS = 4
-"""Looks at a thread that has not moved since the first, after which it is taken to wait."""
+SAME_LOOKS = 5
+"""Looks that find a thread at the same place, after which it is taken to wait."""
 
 
 def interrupt(thread: threading.Thread) -> None:
