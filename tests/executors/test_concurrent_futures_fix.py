@@ -3,35 +3,18 @@ import inspect
 import multiprocessing
 import os
 import queue
-import signal
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
-from concurrent_futures_fix import (
-    ConcurrentFuturesFix,
-)
+from concurrent_futures_fix import ConcurrentFuturesFix
 from helpers.processes import ends
 
 
 def sleep_for_ever():
     while True:
         time.sleep(1)
-
-
-def wait_for_ever():
-    threading.Event().wait()
-
-
-def spin_for_ever():
-    while True:
-        pass
-
-
-def ignore_sigterm():
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sleep_for_ever()
 
 
 def process_pool(workers=1):
