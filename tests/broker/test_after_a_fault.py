@@ -170,17 +170,19 @@ class TestAfterwards:
                 yield broker
     """
 
+    @pytest.mark.parametrize("number", [0, 3])
     @pytest.mark.parametrize("fixture", ["", OVERRIDDEN], ids=["ours", "a user's"])
     def test_a_sudden_death_is_told_where_only_wider_fixtures_know_the_broker(
-        self, repository, fixture
+        self, repository, fixture, number
     ):
         code = dedent(self.WIDER).format(
             scope="session", how=self.UNEXPECTED, fixture=dedent(fixture)
         )
-        repository.write("tests/test_it.py", code.replace("n % 5 == 3", "n == 3"))
+        repository.write("tests/test_it.py", code.replace("n % 5 == 3", f"n == {number}"))
         result = repository.run("-W", "error", "--tb=short")
         result.assert_outcomes(passed=54, failed=1)
         result.stdout.fnmatch_lines(["The broker died: mosquitto ended with status -9.*"])
+        result.stdout.no_fnmatch_line("*mosquitto died between two tests*")
         assert deaths_reported(result) == 2  # what the test has asked for, and its report
 
     @pytest.mark.parametrize("options", [(), ("-p", "xdist", "-n", "1")], ids=["alone", "xdist"])

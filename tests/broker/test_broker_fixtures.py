@@ -81,11 +81,14 @@ class TestFixtures:
             class TestOne:
                 def test(self, killed_late, test_mqtt_broker): pass
 
+            @pytest.mark.skip
+            def test_skipped(): pass
+
             def test_two(test_mqtt_broker): assert test_mqtt_broker.answers()
             """,
         )
         result = repository.run()
-        result.assert_outcomes(passed=2)
+        result.assert_outcomes(passed=2, skipped=1)
         result.stdout.fnmatch_lines(["*mosquitto died between two tests*", "*status -11*"])
 
     def test_a_failing_test_that_used_it_shows_its_log(self, repository):
