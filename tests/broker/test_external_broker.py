@@ -17,8 +17,7 @@ import pytest
 from helpers.clients import connected
 from helpers.drop_in import ALL_MODULES, Repository
 from helpers.processes import wait_until
-from mqtt_test_broker import BrokerError, TestMQTTBroker
-from mqtt_testing.broker.external import ExternalMQTTBroker
+from mqtt_test_broker import TestMQTTBroker
 from mqtt_testing.wire.endpoint import MQTTEndpoint
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
@@ -288,25 +287,6 @@ def test_a_broker_without_mqtt_5_is_one_clear_error(
 
 
 class TestURL:
-    @pytest.mark.parametrize(
-        ("url", "what"),
-        [
-            ("mqtt://me:s3cr3t@h:99999", "the port in MQTT_TEST_BROKER_URL is none"),
-            ("mqtt://me:s3cr3t@h:x", "the port in MQTT_TEST_BROKER_URL is none"),
-            ("mqtt://me:s3cr3t@h?ca=/s3cr3t", "has the options ca; it may have cafile, certfile"),
-            ("mqtts://me:s3cr3t@h?cafile=/s3cr3t", "cafile, certfile or keyfile cannot be read"),
-            ("http://me:s3cr3t@h", "is not of the form mqtt://"),
-            ("mqtt://me:s3cr3t@[::1", "is not of the form mqtt://"),
-            ("mqtt://me:1/s3cr3t@h", "is not of the form mqtt://.*special characters as in %2F"),
-            ("mqtt://me:1?s3cr3t=@h", "is not of the form mqtt://"),
-            ("mqtt://me:1#s3cr3t@h", "is not of the form mqtt://"),
-        ],
-    )
-    def test_what_it_cannot_be_is_one_clear_error(self, url: str, what: str) -> None:
-        with pytest.raises(BrokerError, match=what) as error:
-            ExternalMQTTBroker(url)
-        assert "s3cr3t" not in str(error.value)
-
     def test_a_report_of_one_that_cannot_be_parsed_does_not_show_it(
         self, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -316,10 +296,6 @@ class TestURL:
         result = repository.run("--showlocals")
         result.assert_outcomes(errors=1)
         assert "s3cr3t" not in result.stdout.str() + result.stderr.str()
-
-    def test_the_prefix_can_be_chosen(self) -> None:
-        broker = ExternalMQTTBroker("mqtt://127.0.0.1?topic_prefix=ci/mine")
-        assert broker.topic_prefix.startswith("ci/mine/")
 
     def test_credentials_are_never_shown(
         self, secured_mosquitto: Broker, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
