@@ -11,19 +11,16 @@ from textwrap import dedent
 
 import pytest
 from helpers.drop_in import TESTS, Repository
-from helpers.processes import wait_until
+from helpers.processes import command_lines_with, wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from mqtt_testing.broker import process
 from mqtt_testing.broker.binary import find_mosquitto, mosquitto_version
 
 
 @pytest.fixture
-def temporary_folder(tmp_path, monkeypatch):
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    yield folder
-    assert not list(folder.iterdir())
+def left_clean(temporary_folder):
+    yield
+    assert not list(temporary_folder.iterdir())
 
 
 @pytest.fixture
@@ -39,7 +36,7 @@ def script(tmp_path):
     return make
 
 
-@pytest.mark.usefixtures("temporary_folder")
+@pytest.mark.usefixtures("left_clean")
 class TestExecutable:
     def test_one_that_hangs(self, script, monkeypatch):
         monkeypatch.setattr(process, "START_TIMEOUT", 0.2)
@@ -56,14 +53,14 @@ class TestExecutable:
             assert broker.answers()
             folder = broker.log_path.parent
             broker.kill()
-            assert wait_until(lambda: not processes_of(folder))
+            assert wait_until(lambda: not command_lines_with(folder))
 
     @pytest.mark.parametrize("how", ['{mosquitto} "$@" &', '{mosquitto} -d "$@"'])
     def test_a_script_that_leaves_mosquitto_alone(self, script, how, temporary_folder):
         executable = script(how.format(mosquitto=find_mosquitto()))
         with pytest.raises(BrokerError, match="ended with status 0 before it answered"):
             TestMQTTBroker(executable=executable).start()
-        assert not processes_of(temporary_folder)
+        assert not command_lines_with(temporary_folder)
 
     def test_the_children_of_a_script_that_hangs_go_as_well(self, script, tmp_path, monkeypatch):
         monkeypatch.setattr(process, "START_TIMEOUT", 0.2)
@@ -71,7 +68,7 @@ class TestExecutable:
         assert mosquitto_version(str(hung), timeout=0.2) is None
         with pytest.raises(BrokerError, match="does not answer"):
             TestMQTTBroker(executable=hung).start()
-        assert wait_until(lambda: not processes_of(f"tail -f {tmp_path}"))
+        assert wait_until(lambda: not command_lines_with(f"tail -f {tmp_path}"))
 
     def test_a_user_s_own_pid_file(self, tmp_path):
         folder = tmp_path / "own"
@@ -134,14 +131,6 @@ class TestExecutable:
 
     def test_one_that_hangs_at_its_version_has_none(self, script):
         assert mosquitto_version(str(script("read -r _ </dev/zero")), timeout=0.1) is None
-
-
-def processes_of(text):
-    """List the processes with *text* in their command line."""
-    shown = subprocess.run(
-        ["ps", "axww", "-o", "pid=,command="], capture_output=True, text=True, check=True
-    )
-    return [line for line in shown.stdout.splitlines() if str(text) in line]
 
 
 class TestTemporaryFolder:

@@ -11,6 +11,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from helpers.broker_by_hand import free_port
 from helpers.clients import connected
 from helpers.drop_in import TESTS, Repository
 from mqtt_test_broker import BrokerError, TestMQTTBroker
@@ -46,14 +47,23 @@ LOOPBACK = "0100007F"
 LOOPBACK_6 = "0" * 24 + "01000000"
 
 
-@pytest.fixture
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def own_address():
+    """Return an address of this machine that is not the loopback interface's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # sends nothing
+        address = probe.getsockname()[0]
+    if address.startswith("127."):
+        pytest.skip("this machine has the loopback interface only")
+    return address
 
 
 class TestListening:
+    @pytest.mark.parametrize("websockets", [False, True], ids=["plain", "websockets"])
+    def test_on_no_other_address(self, websockets):
+        address = own_address()
+        with TestMQTTBroker(websockets=websockets) as broker, pytest.raises(ConnectionRefusedError):
+            socket.create_connection((address, broker.port), 5).close()
+
     @linux_only
     @pytest.mark.parametrize(
         "options",
@@ -73,11 +83,12 @@ class TestListening:
             pytest.skip(f"no IPv6 here: {error}")
 
     @linux_only
-    def test_further_listeners_are_for_the_user_to_add(self, free_port):
-        lines = [f"listener {free_port} 127.0.0.1", "protocol websockets", "socket_domain ipv4"]
+    def test_further_listeners_are_for_the_user_to_add(self):
+        port = free_port()
+        lines = [f"listener {port} 127.0.0.1", "protocol websockets", "socket_domain ipv4"]
         with TestMQTTBroker(config_lines=lines) as broker:
             assert listening_addresses(broker.pid) == {LOOPBACK}
-            with connected(MQTTEndpoint("127.0.0.1", free_port), transport="websockets") as client:
+            with connected(MQTTEndpoint("127.0.0.1", port), transport="websockets") as client:
                 assert client.is_connected()
 
     @pytest.mark.parametrize(
@@ -116,15 +127,37 @@ class TestListening:
             assert not MQTTEndpoint("127.0.0.1", port, ssl_context=without).answers()
 
 
+def test_websockets_are_spoken():
+    broker = TestMQTTBroker(websockets=True)
+    with broker, connected(broker, transport="websockets") as client:
+        assert client.is_connected()
+
+
+def test_the_credentials_let_in_and_nothing_else_does():
+    with TestMQTTBroker(username="me", password="s3cret") as broker:
+        with connected(broker, username="me", password="s3cret") as client:
+            assert client.is_connected()
+        for username, password in [(None, None), ("me", "wrong"), ("you", "s3cret")]:
+            with connected(broker, username=username, password=password) as client:
+                assert not client.is_connected()
+
+
 class TestTLS:
-    def test_with_websockets(self):
-        with TestMQTTBroker(tls=True, websockets=True) as broker:
-            options = {"transport": "websockets", "ssl_context": broker.ssl_context}
-            with connected(broker, **options) as client:
+    @pytest.mark.parametrize("websockets", [False, True], ids=["plain", "websockets"])
+    def test_it_is_spoken_and_verified(self, websockets):
+        transport = {"transport": "websockets"} if websockets else {}
+        with TestMQTTBroker(tls=True, websockets=websockets) as broker:
+            with connected(broker, ssl_context=broker.ssl_context, **transport) as client:
                 assert client.is_connected()
             assert broker.answers()
-            stranger = ssl.create_default_context()
-            assert not endpoint(broker, ssl_context=stranger, websockets=True).answers()
+            for context in (None, ssl.create_default_context()):
+                assert not endpoint(broker, ssl_context=context, websockets=websockets).answers()
+
+    def test_without_trustme_it_says_what_to_install(self, monkeypatch, temporary_folder):
+        monkeypatch.setitem(sys.modules, "trustme", None)
+        with pytest.raises(BrokerError, match="pip install trustme"):
+            TestMQTTBroker(tls=True).start()
+        assert not list(temporary_folder.iterdir())
 
     def test_a_certificate_of_another_authority_is_refused(self):
         with TestMQTTBroker(tls=True) as broker, TestMQTTBroker(tls=True) as other:
@@ -214,6 +247,13 @@ class TestFiles:
         assert {"mosquitto.log", "mosquitto.conf", "passwords", "client-key.pem"} < set(modes)
         assert set(modes.values()) == {"0o600"}
 
+    def test_they_are_private_on_every_system(self, temporary_folder):
+        with TestMQTTBroker(username="me", password="s3cret"):
+            [folder] = temporary_folder.iterdir()
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert modes["passwords"] == modes["mosquitto.conf"] == 0o600
+
 
 SECRET = "s3cret-and-long"
 
@@ -290,4 +330,3 @@ def test_no_process_shows_it():
         assert SECRET not in repr(broker)
         assert SECRET not in repr(vars(broker))
         assert SECRET not in repr(broker.get_security_params())
-        assert stat.S_IMODE((broker.log_path.parent / "passwords").stat().st_mode) == 0o600

@@ -1,8 +1,6 @@
 import os
 import re
 import signal
-import socket
-import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +16,6 @@ from mqtt_test_broker import BrokerError, MQTTTestBroker, TestMQTTBroker
 from mqtt_testing.broker import process
 from mqtt_testing.broker.binary import find_mosquitto
 from mqtt_testing.broker.errors import PortInUseError
-from mqtt_testing.wire.endpoint import MQTTEndpoint
-
-
-@pytest.fixture
-def temporary_folder(tmp_path, monkeypatch):
-    """Where the brokers of a test make their folders, so that leftovers are seen."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    return tmp_path
 
 
 class TestLife:
@@ -287,11 +277,6 @@ class TestBadInput:
         assert not broker.is_running()
         assert not list(temporary_folder.iterdir())
 
-    def test_something_else_than_mosquitto_is_refused(self, temporary_folder):
-        with pytest.raises(BrokerError, match="ended with status 0 before it answered"):
-            TestMQTTBroker(executable="/bin/true").start()
-        assert not list(temporary_folder.iterdir())
-
     def test_a_file_that_cannot_run_is_named(self, temporary_folder, tmp_path_factory):
         file = tmp_path_factory.mktemp("bin") / "mosquitto"
         file.write_bytes(b"\x7fELF not really")
@@ -325,115 +310,6 @@ class TestBadInput:
     def test_lines_in_one_string_are_refused(self):
         with pytest.raises(TypeError, match="list of lines"):
             TestMQTTBroker(config_lines="max_packet_size 100")
-
-
-class TestSecurity:
-    def test_only_the_loopback_interface_is_listened_on(self, broker):
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection((_own_address(), broker.port), 5).close()
-
-    def test_the_credentials_let_in_and_nothing_else_does(self):
-        with TestMQTTBroker(username="me", password="s3cret") as broker:
-            with connected(broker, username="me", password="s3cret") as client:
-                assert client.is_connected()
-            for username, password in [(None, None), ("me", "wrong"), ("you", "s3cret")]:
-                with connected(broker, username=username, password=password) as client:
-                    assert not client.is_connected()
-            assert "s3cret" not in broker.log
-            assert "s3cret" not in _command_line(broker.pid)
-            assert "s3cret" not in repr(broker)
-
-    def test_the_files_are_private(self, temporary_folder):
-        with TestMQTTBroker(username="me", password="s3cret"):
-            [folder] = temporary_folder.iterdir()
-            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
-        assert modes["passwords"] == 0o600
-        assert modes["mosquitto.conf"] == 0o600
-
-    def test_tls_is_spoken_and_verified(self):
-        with TestMQTTBroker(tls=True) as broker:
-            with connected(broker, ssl_context=broker.ssl_context) as client:
-                assert client.is_connected()
-            assert not MQTTEndpoint(broker.host, broker.port).answers()
-
-    def test_tls_without_trustme_says_what_to_install(self, monkeypatch, temporary_folder):
-        monkeypatch.setitem(sys.modules, "trustme", None)
-        with pytest.raises(BrokerError, match="pip install trustme"):
-            TestMQTTBroker(tls=True).start()
-        assert not list(temporary_folder.iterdir())
-
-    def test_websockets_are_spoken(self):
-        with TestMQTTBroker(websockets=True) as broker:
-            with connected(broker, transport="websockets") as client:
-                assert client.is_connected()
-            with pytest.raises(ConnectionRefusedError):
-                socket.create_connection((_own_address(), broker.port), 5).close()
-
-
-def _own_address():
-    """Return an address of this machine that is not the loopback interface's."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # sends nothing
-        address = probe.getsockname()[0]
-    if address.startswith("127."):
-        pytest.skip("this machine has the loopback interface only")
-    return address
-
-
-def _command_line(pid):
-    return Path(f"/proc/{pid}/cmdline").read_text() if sys.platform == "linux" else ""
-
-
-class TestOrphans:
-    """mosquitto does not survive whoever started it."""
-
-    PARENT = """
-        import os, sys, time
-        sys.path.insert(0, {tests!r})
-        from mqtt_test_broker import TestMQTTBroker
-        broker = TestMQTTBroker()
-        broker.start()
-        {before}
-        print(broker.pid, broker.log_path.parent, flush=True)
-        {then}
-    """
-
-    def start_parent(self, then, before=""):
-        tests = str(Path(mqtt_test_broker.__file__).parent)
-        code = dedent(self.PARENT).format(tests=tests, before=before, then=then)
-        parent = subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
-        )
-        pid, folder = parent.stdout.readline().split()
-        return parent, int(pid), Path(folder)
-
-    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-    def test_after_a_signal(self, number):
-        parent, pid, folder = self.start_parent("sys.stdin.read()")
-        with parent:
-            parent.send_signal(number)
-        assert ends(pid)
-        assert wait_until(lambda: not folder.exists())
-
-    def test_after_a_hard_exit(self):
-        parent, pid, folder = self.start_parent("os._exit(3)")
-        with parent:
-            pass
-        assert ends(pid)
-        assert wait_until(lambda: not folder.exists())
-
-    def test_although_a_forked_child_lives_on(self):
-        parent, pid, folder = self.start_parent(
-            "sys.stdin.read()", before="if os.fork() == 0: sys.stdin.read(); os._exit(0)"
-        )
-        with parent:
-            parent.kill()
-            assert ends(pid)
-            assert wait_until(lambda: not folder.exists())
-
-    def test_the_terminal_s_interrupt_is_not_for_mosquitto(self, broker):
-        assert os.getpgid(broker.pid) != os.getpgid(0)
 
 
 def _mosquitto_by_hand():

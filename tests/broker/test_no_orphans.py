@@ -12,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 from helpers.drop_in import TESTS, Repository
-from helpers.processes import wait_until
+from helpers.processes import command_lines_with, ends, wait_until
 from mqtt_test_broker import BrokerError, TestMQTTBroker
 from mqtt_testing.broker import folder as guardian
 from mqtt_testing.broker.binary import find_mosquitto
@@ -30,16 +30,8 @@ def temporary_folder(tmp_path, monkeypatch):
     return folder
 
 
-def brokers_in(folder):
-    """List the mosquittos that run from *folder*."""
-    shown = subprocess.run(
-        ["ps", "axww", "-o", "pid=,command="], capture_output=True, text=True, check=True
-    )
-    return [line for line in shown.stdout.splitlines() if str(folder) in line]
-
-
 def is_clean(folder):
-    return not brokers_in(folder) and not list(folder.iterdir())
+    return not command_lines_with(folder) and not list(folder.iterdir())
 
 
 class TestEnds:
@@ -113,7 +105,7 @@ class TestEnds:
     @pytest.mark.parametrize("whom", ["process", "group"])
     def test_by_a_signal(self, repository, temporary_folder, number, whom):
         with self.start(repository, self.WAIT) as run:
-            assert len(brokers_in(temporary_folder)) == 2
+            assert len(command_lines_with(temporary_folder)) == 2
             (os.kill if whom == "process" else os.killpg)(run.pid, number)
             run.wait(30)
         assert wait_until(lambda: is_clean(temporary_folder))
@@ -165,25 +157,25 @@ class Parent:
     """A process that has started a broker, until it is killed."""
 
     CODE = """
-        import sys
+        import os, sys
         sys.path.insert(0, sys.argv[1])
         from mqtt_test_broker import TestMQTTBroker
         broker = TestMQTTBroker()
         broker.start()
-        print(broker.pid, broker.log_path.parent, broker.port, flush=True)
-        sys.stdin.read()
-        assert broker.answers()
-        broker.stop()
+        {before}
+        print(broker.pid, broker.log_path.parent, flush=True)
+        {then}
     """
 
-    def __init__(self):
+    def __init__(self, then="sys.stdin.read(); assert broker.answers(); broker.stop()", before=""):
+        code = dedent(self.CODE).format(before=before, then=then)
         self.process = subprocess.Popen(
-            [sys.executable, "-W", "error", "-c", dedent(self.CODE), str(TESTS)],
+            [sys.executable, "-W", "error", "-c", code, str(TESTS)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
-        pid, folder, _port = self.process.stdout.readline().split()
+        pid, folder = self.process.stdout.readline().split()
         self.broker, self.folder = int(pid), Path(folder)
 
     def __enter__(self):
@@ -194,9 +186,29 @@ class Parent:
         self.process.communicate()
 
     def end(self):
-        """Have it end by itself; return its exit status."""
+        """Let it end by itself; return its exit status."""
         self.process.communicate("")
         return self.process.returncode
+
+    def leaves_nothing(self):
+        return ends(self.broker) and wait_until(lambda: not self.folder.exists())
+
+
+class TestParent:
+    """A broker does not survive the process that has started it without pytest."""
+
+    @pytest.mark.parametrize("how", ["kill(os.getpid(), 9)", "kill(os.getpid(), 15)", "_exit(3)"])
+    def test_that_dies(self, how):
+        with Parent(then=f"os.{how}") as parent:
+            assert parent.leaves_nothing()
+
+    def test_although_a_forked_child_lives_on(self):
+        with Parent(before="if os.fork() == 0: sys.stdin.read(); os._exit(0)") as parent:
+            parent.process.kill()
+            assert parent.leaves_nothing()
+
+    def test_the_terminal_s_interrupt_is_not_for_mosquitto(self, broker):
+        assert os.getpgid(broker.pid) != os.getpgid(0)
 
 
 class TestOthers:
@@ -307,7 +319,7 @@ class TestForkedChild:
         try:
             for _ in range(3):
                 in_a_child(lambda: then(broker.start()))
-                assert wait_until(lambda: not brokers_in(temporary_folder))
+                assert wait_until(lambda: not command_lines_with(temporary_folder))
                 assert folder.exists()
         finally:
             broker.stop()
@@ -336,7 +348,7 @@ class TestAnyMoment:
                 process.stdout.readline()
                 threading.Event().wait(chance.uniform(0, 0.04))  # any moment: there is no event
                 process.kill()
-            assert wait_until(lambda: not brokers_in(temporary_folder)), "a broker is left"
+            assert wait_until(lambda: not command_lines_with(temporary_folder)), "a broker is left"
         with Parent() as one:
             assert one.end() == 0
         assert is_clean(temporary_folder)

@@ -44,6 +44,14 @@ def is_alive(pid: int) -> bool:
     return state != "Z"
 
 
+def command_lines_with(text: str | Path) -> list[str]:
+    """List the processes that have *text* in their command line, each with its number."""
+    shown = subprocess.run(
+        ["ps", "axww", "-o", "pid=,command="], capture_output=True, text=True, check=True
+    )
+    return [line for line in shown.stdout.splitlines() if str(text) in line]
+
+
 def processes_with(mark: str) -> list[str]:
     """List the processes that have NAME=VALUE in the environment that they were started with."""
     if not Path("/proc/self").exists():
