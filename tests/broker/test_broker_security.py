@@ -127,9 +127,11 @@ class TestListening:
             assert not MQTTEndpoint("127.0.0.1", port, ssl_context=without).answers()
 
 
-def test_websockets_are_spoken():
-    broker = TestMQTTBroker(websockets=True)
-    with broker, connected(broker, transport="websockets") as client:
+@pytest.mark.parametrize("length", [6, 600], ids=["in a short frame", "in a long frame"])
+def test_websockets_are_spoken(length):
+    login = {"username": "me", "password": "x" * length}
+    broker = TestMQTTBroker(websockets=True, **login)
+    with broker, connected(broker, transport="websockets", **login) as client:
         assert client.is_connected()
 
 

@@ -96,9 +96,10 @@ class MQTTEndpoint:
             OSError: nothing comes within *timeout* seconds.
         """
         connect = connect_packet(client_id, self.username, self.password, mqtt_5=mqtt_5)
+        packets = SecretPacket(connect + and_then)
         frame = 2 if self.websockets else 0
         with self._open_socket(timeout) as connection:
-            connection.sendall(self._framed(SecretPacket(connect + and_then)))
+            connection.sendall(_framed(packets) if self.websockets else packets)
             reply = receive(connection, frame + 4)[frame:]
         return reply[3] if reply[:1] == b"\x20" and len(reply) == 4 else None
 
@@ -123,19 +124,18 @@ class MQTTEndpoint:
             raise
         return connection
 
-    def _framed(self, packet: bytes) -> bytes:
-        if not self.websockets:
-            return packet
-        # One binary frame; an all-zero mask leaves the payload as it is.
-        length = struct.pack("!BH", 0xFE, len(packet)) if len(packet) > 125 else None
-        header = b"\x82" + (length or bytes([0x80 | len(packet)]))
-        return type(packet)(header + bytes(4) + packet)
-
 
 def address(endpoint: MQTTEndpoint) -> str:
     """Return host and port as a URL has them."""
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{host}:{endpoint.port}"
+
+
+def _framed(packets: bytes) -> bytes:
+    """Put packets into one binary frame of a websocket, under an all-zero mask: as they are."""
+    size = len(packets)
+    length = struct.pack("!BH", 0xFE, size) if size > 125 else bytes([0x80 | size])
+    return SecretPacket(b"\x82" + length + bytes(4) + packets)
 
 
 def _upgrade_to_websocket(connection: socket.socket, host: str) -> None:
