@@ -66,7 +66,7 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def _say(examples: list[str]) -> str:
-    more = len(examples) - EXAMPLES
-    return (": " if examples else "") + "; ".join(
-        [*examples[:EXAMPLES], *([f"and {more} more"] if more > 0 else [])]
-    )
+    shown = examples[:EXAMPLES]
+    if len(examples) > EXAMPLES:
+        shown.append(f"and {len(examples) - EXAMPLES} more")
+    return f": {'; '.join(shown)}" if shown else ""
