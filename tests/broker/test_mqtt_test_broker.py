@@ -268,6 +268,11 @@ class TestBadInput:
             TestMQTTBroker(port=other.port).start()
         assert "leave `port` out" in str(e.value)
 
+    def test_an_address_of_another_machine_is_named(self, temporary_folder):
+        with pytest.raises(BrokerError, match=r"no port can be had on '192\.0\.2\.1': "):
+            TestMQTTBroker(host="192.0.2.1").start()
+        assert not list(temporary_folder.iterdir())
+
     def test_a_line_that_mosquitto_refuses_is_shown_with_its_complaint(self, temporary_folder):
         broker = TestMQTTBroker(config_lines=["no_such_option yes"])
         with pytest.raises(BrokerError) as error:
