@@ -280,8 +280,7 @@ def interrupt(thread: threading.Thread) -> None:
 def silence(threads: Iterable[threading.Thread]) -> None:
     """Do not report what *threads* raise from now on: it is our doing."""
     for thread in threads:
-        if thread is not threading.main_thread():
-            vars(thread)["_invoke_excepthook"] = _ignore
+        vars(thread)["_invoke_excepthook"] = _ignore
 
 
 @contextlib.contextmanager
