@@ -144,7 +144,6 @@ def _retire(executor: Any) -> set[threading.Thread]:
     """Shut *executor* down for good; return its threads, which may not have ended."""
     threads, processes = threads_of(executor), processes_of(executor)
     vars(executor)["submit"] = _refuse
-    _made.pop(id(executor), None)
     # Past an override: a subclass may know an older signature, or wait.
     classes: Any = type(executor).__mro__
     own = next(cls for cls in classes if cls.__module__.startswith("concurrent."))
