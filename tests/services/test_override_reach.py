@@ -122,6 +122,28 @@ class TestReach:
 """
         run(repository, test, passed=3 * count)
 
+    def test_a_value_that_a_test_gives_needs_no_fixture(self, repository):
+        slow = SLOW.replace("def config(request)", "def config(slow_mqtt_broker)")
+        test = """
+    @pytest.mark.parametrize("config", [1])
+    def test_it(thermostat, config): assert thermostat[2] == {"config": 1}
+"""
+        run(repository, test, slow=slow)
+
+    def test_what_a_plugin_has_a_test_need_is_set_up(self, repository):
+        plugin = """
+    @pytest.fixture
+    def needed(record_property): record_property("needed", 1)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_generate_tests(metafunc): metafunc.fixturenames.append("needed")
+"""
+        repository.write("tests/conftest.py", WIRING + plugin)
+        test = """
+    def test_it(thermostat, request): assert request.node.user_properties == [("needed", 1)]
+"""
+        run(repository, test)
+
     def test_what_the_fast_one_needs_may_have_params(self, repository):
         wiring = WIRING.replace(
             "fixture\n    def pool(): return",

@@ -10,7 +10,14 @@ from unittest.mock import Mock
 
 import pytest
 from mqtt_testing import threads
-from mqtt_testing.threads import NEEDED, ThreadWatch, end_threads, missing_names, short_sleeps
+from mqtt_testing.threads import (
+    NEEDED,
+    ThreadWatch,
+    end_threads,
+    interruptible,
+    missing_names,
+    short_sleeps,
+)
 
 
 def sleep_for_ever():
@@ -95,6 +102,12 @@ class TestWatch:
             monkeypatch.setattr(threading, "Timer", None)
             executor.submit(time.sleep, 0.001).result(timeout=10)
 
+    def test_a_sleep_that_cannot_be_is_refused_as_always(self):
+        with ThreadWatch(), ThreadPoolExecutor(1) as executor:
+            slept = executor.submit(time.sleep, -1)
+        with pytest.raises(ValueError, match="negative"):
+            slept.result()
+
     def test_nothing_is_replaced_after_it(self):
         before = threading.Thread.start, time.sleep
         with ThreadWatch():
@@ -152,6 +165,15 @@ class TestEndThreads:
             assert end_threads(watch.alive) == []
         loop.close()
 
+    def test_ends_what_runs_for_ever_and_is_no_event_loop(self):
+        class Connection:
+            def run_forever(self):
+                wait_for_ever()
+
+        with ThreadWatch() as watch:
+            threading.Thread(target=Connection().run_forever).start()
+            assert end_threads(watch.alive) == []
+
     def test_ends_a_coroutine_without_a_word(self):
         runs = threading.Event()
 
@@ -201,6 +223,12 @@ class TestEndThreads:
         with lock, ThreadWatch() as watch:
             threading.Thread(target=lock.acquire).start()
             assert end_threads(watch.alive) == watch.alive
+
+
+def test_a_handler_of_a_signal_that_python_does_not_know_stays(monkeypatch):
+    monkeypatch.setattr(threads.signal, "getsignal", lambda _number: None)
+    with interruptible(KeyboardInterrupt, lambda: False) as interrupt:
+        interrupt()
 
 
 @pytest.mark.parametrize(
