@@ -212,11 +212,10 @@ def _info(item: pytest.Item) -> Any:
 
 def _closure(item: pytest.Item, names: Iterable[str]) -> list[str]:
     """Return *names* and those of all fixtures that they need, in the order of their set-up."""
-    info = _info(item)
-    known = info.name2fixturedefs
+    known = _info(item).name2fixturedefs
     closure = list(dict.fromkeys(names))
     for name in closure:  # which grows
-        if name not in known and name not in info.names_closure:
+        if name not in known:
             found = definitions_of(name, item)
             known.update({name: found} if found else {})
         for definition in _chain(name, known.get(name, ())):
