@@ -225,12 +225,14 @@ class TestLeftAlone:
 """
         run(repository, test, "-p", "plugin", slow="", passed=4)
 
-    def test_a_test_that_gives_the_value_itself(self, repository):
+    @pytest.mark.parametrize("options", ["", "(params=[3])"], ids=["", "of one with params"])
+    def test_a_test_that_gives_the_value_itself(self, repository, options):
+        slow = SLOW.replace("fixture\n    def thermostat", f"fixture{options}\n    def thermostat")
         test = """
     @pytest.mark.parametrize("thermostat", [1, 2])
     def test_it(thermostat): assert thermostat in (1, 2)
 """
-        assert overrides_told(run(repository, test, passed=2)) == []
+        assert overrides_told(run(repository, test, passed=2, slow=slow)) == []
 
     @pytest.mark.parametrize("between", ["", "quicker"])
     def test_what_makes_use_of_the_fast_one(self, repository, between):

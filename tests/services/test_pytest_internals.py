@@ -1,5 +1,5 @@
 import pytest
-from helpers.drop_in import copy_modules
+from helpers.drop_in import ALL_MODULES, Repository, copy_modules
 from mqtt_testing import pytest_internals
 
 
@@ -42,3 +42,26 @@ def test_it_is_checked_as_a_door_is_imported(pytester):
     result.stderr.fnmatch_lines(
         ["*ImportError: pytest * has no FixtureManager.getfixturedefs: update the folder*"]
     )
+
+
+@pytest.mark.usefixtures("few_plugins")
+def test_a_test_of_a_plugin_s_own_kind_has_no_fixtures(pytester):
+    repository = Repository(pytester, ALL_MODULES)
+    repository.write(
+        "tests/conftest.py",
+        """
+        import pytest
+        from camera_detector_optimized_fixture import camera_detector_fast
+
+        class Line(pytest.Item):
+            def runtest(self): pass
+
+        class Text(pytest.File):
+            def collect(self): yield Line.from_parent(self, name="line")
+
+        def pytest_collect_file(file_path, parent):
+            return Text.from_parent(parent, path=file_path) if file_path.suffix == ".txt" else None
+        """,
+    )
+    repository.write("tests/test_it.txt", "")
+    repository.run("-W", "error").assert_outcomes(passed=1)
