@@ -94,7 +94,8 @@ def clean_mqtt_broker(
 ) -> Iterator[SharedMQTTPool]:
     """A broker that after the test retains what it did before, and knows no more sessions."""
     with errors_as_failures():
-        retained_before = shared_mqtt_pool.retained()
+        shared_mqtt_pool.barrier()
+        retained_before = shared_mqtt_pool.watch().know_retained()
     start_of_log = live_mqtt_broker.log_position
     shared_mqtt_pool.start_of_test = shared_mqtt_pool.history.position
     shared_mqtt_pool.other_brokers.clear()

@@ -258,16 +258,6 @@ class SharedMQTTPool(ClientListener):
             if is_stuck(client) or time.monotonic() > deadline or not network_loop.is_alive():
                 return
 
-    def retained(self) -> dict[str, MQTTMessage]:
-        """Return what the broker retains, by topic, after all that was published before this call.
-
-        Raises:
-            MQTTConnectionError: the broker does not answer.
-        """
-        observer = self.watch()
-        observer.barrier(self._publishers())
-        return observer.know_retained()
-
     def restore_retained(
         self, wanted: Mapping[str, MQTTMessage], only: Container[str] | None = None
     ) -> None:
