@@ -42,6 +42,9 @@ from migration.service.proposals import proposals
 from migration.state import Change, State
 from shared.environment import require
 
+NEEDED = ("rich", "libcst", "ruff")
+"""The packages that this takes."""
+
 # --- The commands -------------------------------------------------------------------------------
 
 
@@ -81,12 +84,8 @@ def show_findings(
 
 def fix(repository: Repository, state: State, options: argparse.Namespace, output: Output) -> int:
     """Rewrite what is certain, and show the rest."""
-    try:
-        from migration.fixes import fixed_sources
-    except ModuleNotFoundError as error:
-        raise CannotMigrateError(
-            f"fix needs {error.name}: {sys.executable} -m pip install {error.name}"
-        ) from None
+    from migration.fixes import fixed_sources  # on use: libcst takes a moment to load
+
     changes = []
     for path, text in fixed_sources(repository.root, repository.tests).items():
         old = repository.read(path) or b""
@@ -259,6 +258,6 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    require("rich", "--run-by", sys.executable)
+    require(NEEDED, "--run-by", sys.executable)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the tests like Ctrl-C
     sys.exit(main())

@@ -16,7 +16,7 @@ from shared.commands import take_other_ends_for_ctrl_c
 from shared.environment import require
 
 if __name__ == "__main__":
-    require("rich")
+    require(["rich"])
     from rivals_bench.command import main
 
     take_other_ends_for_ctrl_c()

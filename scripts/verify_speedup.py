@@ -22,7 +22,7 @@ from shared.commands import take_other_ends_for_ctrl_c
 from shared.environment import require
 
 if __name__ == "__main__":
-    require("rich", "--python", sys.executable)
+    require(["rich"], "--python", sys.executable)
     from speedup.command import main
 
     take_other_ends_for_ctrl_c()

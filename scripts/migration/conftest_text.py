@@ -75,7 +75,28 @@ def services_in(tree: ast.Module) -> list[str]:
 
 
 def with_imports(text: str, imports: str) -> str:
-    """Put *imports* below those that a file begins with, or where imports may begin."""
+    """Put *imports* below those that a file begins with, or where imports may begin.
+
+    Names go to a line that imports from their module, if what it says to linters is true of them.
+    """
+    placed = ""
+    for line in io.StringIO(imports).readlines():
+        joined = _joined(text, line)
+        placed += line if joined is None else ""
+        text = joined or text
+    return _with_lines(text, placed) if placed else text
+
+
+def _joined(text: str, line: str) -> str | None:
+    new = re.fullmatch(r"(from \S+ import )(\w[\w, ]*?)((?:  #.*)?)\n", line)
+    if new is None:
+        return None
+    head, _, comment = map(re.escape, new.groups())
+    same = re.compile(rf"^{head}(?=\w[^\n]*{comment}\r?$)", re.M)
+    return same.sub(f"{new[1]}{new[2]}, ", text, count=1) if same.search(text) else None
+
+
+def _with_lines(text: str, imports: str) -> str:
     tree = ast.parse(text)
     place = max((node.end_lineno or 0 for node in _leading_imports(tree)), default=0)
     lines = io.StringIO(text).readlines()  # with their line ends

@@ -8,6 +8,7 @@ Needs libcst::
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +17,9 @@ from typing import Union
 import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
+from .conftest_text import imports_in, with_imports
 from .findings import NOWHERE, Plan, Rewrite, plans, read_source
-from .house_style import Style, fitted, style_of
-from .placing import with_import
+from .house_style import HouseStyle
 from .unused_imports import without_unused_imports
 
 _Loop = Union[cst.While, cst.For]
@@ -35,21 +36,22 @@ def fixed_sources(repo: Path, tests: Path = NOWHERE) -> dict[Path, str]:
     The texts keep their line ends, so write them as UTF-8 bytes, or with ``newline=""``.
     """
     fixed = {}
-    style = style_of(repo)
+    style = HouseStyle(repo)
     for path, plan in plans(repo, tests).items():
         text, encoding = read_source(repo / path)
         bom = _BOM if encoding == "utf-8-sig" else ""
-        fixed[path] = bom + _rewritten(text, plan, style)
+        fixed[path] = bom + _rewritten(path, text, plan, style)
     return fixed
 
 
-def _rewritten(text: str, plan: Plan, style: Style) -> str:
+def _rewritten(path: Path, text: str, plan: Plan, style: HouseStyle) -> str:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     code = wrapper.visit(_Rewriter(plan.rewrites, style)).code
     code = without_unused_imports(text, code, plan.names_used_elsewhere)
-    for imported in sorted({rewrite.imported for rewrite in plan.rewrites if rewrite.imported}):
-        code = with_import(code, imported, style)
-    return code
+    imports = {rewrite.imported for rewrite in plan.rewrites if rewrite.imported}
+    there = imports_in(ast.parse(code))
+    missing = [f"{line}\n" for line in sorted(imports) if not imports_in(ast.parse(line)) <= there]
+    return style.tidied(path, text, with_imports(code, "".join(missing))) if missing else code
 
 
 class _Rewriter(cst.CSTTransformer):
@@ -57,7 +59,7 @@ class _Rewriter(cst.CSTTransformer):
 
     METADATA_DEPENDENCIES = (PositionProvider,)
 
-    def __init__(self, planned: Sequence[Rewrite], style: Style) -> None:
+    def __init__(self, planned: Sequence[Rewrite], style: HouseStyle) -> None:
         super().__init__()
         self._planned = {rewrite.line: rewrite.statements for rewrite in planned}
         self._style = style
@@ -115,7 +117,7 @@ class _Rewriter(cst.CSTTransformer):
     def _parsed(self, replaced: cst.CSTNode, statement: str) -> cst.SimpleStatementLine:
         indent = self.get_metadata(PositionProvider, replaced).start.column
         written = statement.replace('"#"', f"{self._style.quote}#{self._style.quote}")
-        parsed = cst.parse_statement(fitted(written, indent, self._style))
+        parsed = cst.parse_statement(self._style.fitted(written, indent))
         assert isinstance(parsed, cst.SimpleStatementLine)
         return parsed
 

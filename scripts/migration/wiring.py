@@ -22,11 +22,11 @@ from .findings.connections import LOOPBACK, REDIRECT, WIDTH, Connections, as_cal
 from .findings.parsing import called_name
 from .findings.slow_fixtures import import_of_class
 from .findings.suite import Suite
+from .house_style import HouseStyle
 from .options import OPTIONS, SERVICE_SOURCE, Import, Option
 from .pytest_runs import CollectedTest, PytestRun
 from .repository import CannotMigrateError, Repository, decode, encode_like
 from .state import Change, State
-from .tidy import tidied
 
 SEARCH_PATH = """\
 # Import mode importlib puts this folder on no path.
@@ -191,7 +191,7 @@ def _wired_conftest(repository: Repository, option: Option, run: PytestRun) -> C
         return Change(path, old, old)
     new = with_imports(text, imports) if imports else text
     new = with_definitions(new, definitions) if definitions else new
-    new = tidied(repository, path, text, new)
+    new = HouseStyle(repository.root).tidied(path, text, new)
     parsed(new, path)
     return Change(path, old, encode_like(old or b"", new))
 

@@ -17,6 +17,7 @@ from helpers.migrating_user import (
     refuse,
     with_slow_fixture,
 )
+from migration.conftest_text import with_imports
 
 
 @NEEDS_LIBCST
@@ -151,7 +152,7 @@ def test_status_says_how_many_there_are_and_how_to_see_all(user):
     ("before", "after"),
     [
         ("", LINES),
-        ("import os\n", f"import os\n{LINES}"),
+        ("import os\n", f"import os\n\n{LINES}"),
         ("\nimport os\nx = 1\n", f"\nimport os\n{LINES}x = 1\n"),
         (
             "import os\nx = 1\nimport sys  # noqa: E402\n",
@@ -166,7 +167,7 @@ def test_status_says_how_many_there_are_and_how_to_see_all(user):
         ('"""Doc\n\nmore\n"""\nx = 1\n', f'"""Doc\n\nmore\n"""\n\n{LINES}\nx = 1\n'),
         (
             "from __future__ import annotations\n\nimport os",
-            f"from __future__ import annotations\n\nimport os\n{LINES}",
+            f"from __future__ import annotations\n\nimport os\n\n{LINES}",
         ),
         ("# owner\n# ours\nx = 1\n", f"# owner\n# ours\n\n{LINES}\nx = 1\n"),
         (f"x = 1\n{LINES}", f"x = 1\n{LINES}"),
@@ -198,7 +199,8 @@ def test_a_hook_of_the_users_own_is_not_imported_over(user, own):
     alone = "from camera_detector_optimized_fixture import camera_detector_fast  # noqa: F401\n"
     assert len(alone.strip()) > 79
     lines = LINES.replace("    pytest_sessionfinish,\n", "")
-    expected = f"{own}{lines}" if own.startswith("from") else f"{lines}\n{own}"
+    gap = {"from": "", "def ": "\n\n"}.get(own[:4], "\n")
+    expected = f"{lines}{gap}{own}"
     assert conftest_after(user).decode() == expected
 
 
@@ -278,3 +280,16 @@ def test_without_settings_of_ruff_the_lines_are_flake8s(user):
     command = [sys.executable, "-m", "flake8", "tests/conftest.py"]
     result = subprocess.run(command, cwd=user.root, capture_output=True, text=True, check=False)
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("there", "after"),
+    [
+        ("from a import b  # noqa: F401\n", "from a import c, b  # noqa: F401\n"),
+        ("from a import b\n", "from a import b\nfrom a import c  # noqa: F401\n"),
+        ("from .a import b\n", "from .a import b\nfrom a import c  # noqa: F401\n"),
+        ("from a import *\n", "from a import *\nfrom a import c  # noqa: F401\n"),
+    ],
+)
+def test_a_line_takes_names_from_its_module_if_its_comment_is_true_of_them(there, after):
+    assert with_imports(there, "from a import c  # noqa: F401\n") == after

@@ -308,3 +308,40 @@ def test_quotes_are_theirs(repo):
     path = repo.write("tests/test_it.py", dedent(text))
     repo.fix()
     assert "    mqtt_monitor.wait_for('#')\n" in path.read_text()
+
+
+SETTINGS_BESIDE_RUFF = {
+    "isort": (".isort.cfg", "[settings]\nknown_first_party = attr, py\n"),
+    "sections": ("setup.cfg", "[isort]\nforce_sort_within_sections = true\n"),
+    "black": ("pyproject.toml", "[tool.black]\nline-length = 60\n"),
+    "flake8": (".flake8", "[flake8]\nmax-line-length = 60\n"),
+}
+
+
+@pytest.mark.parametrize(
+    ("by", "after"),
+    [
+        ("isort", "from mqtt_test_broker import TestMQTTBroker\n\nimport attr\nimport py\n"),
+        ("sections", "import attr\nfrom mqtt_test_broker import TestMQTTBroker\nimport py\n"),
+        ("black", "import py\nfrom mqtt_test_broker import TestMQTTBroker\n"),
+        ("flake8", "(\n        port=ports_of_the_brokers()[0]\n    ).start()\n"),
+    ],
+)
+def test_without_settings_of_ruff_others_count(repo, by, after):
+    repo.write(*SETTINGS_BESIDE_RUFF[by])
+    repo.write("tests/mqtt_test_broker.py", "_register = print\n_register()\n")
+    head = "import subprocess\nimport time\n\nimport attr\nimport py\n"
+    text = START.replace("str(port)", "str(ports_of_the_brokers()[0])")
+    path = repo.write("tests/brokers.py", head + text)
+    repo.fix()
+    assert after in path.read_text()
+    assert "    return TestMQTTBroker(\n" in path.read_text() or by in ("isort", "sections")
+
+
+def test_imports_that_are_not_sorted_are_left_as_they_are(repo):
+    repo.write("tests/mqtt_test_broker.py", "_register = print\n_register()\n")
+    head = "import time\nimport subprocess\nimport py\nimport attr\n"
+    path = repo.write("tests/brokers.py", head + START)
+    repo.fix()
+    kept = "import py\nimport attr\nfrom mqtt_test_broker import TestMQTTBroker\n\n\ndef start"
+    assert path.read_text().startswith(kept)

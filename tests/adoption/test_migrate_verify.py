@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import migrate
 import pytest
 from helpers.drop_in import ALL_MODULES, copy_modules
 from helpers.migrating_user import (
@@ -16,12 +17,12 @@ from helpers.migrating_user import (
     SCRIPT,
     SLEEPING,
     SLOW,
-    refuse,
     with_slow_fixture,
 )
 from migration.diagnosis import BACKGROUND, diagnose, diagnose_clients
 from migration.findings import Finding
 from migration.state import FOLDER
+from shared import environment
 
 
 @NEEDS_LIBCST
@@ -65,10 +66,27 @@ def test_a_test_that_was_run_for_what_is_not_there_any_more_shows_nothing(user):
     assert "option 1 is gone since" in item["evidence"]
 
 
-def test_fix_says_what_it_needs(user, monkeypatch):
-    monkeypatch.delitem(sys.modules, "migration.fixes", raising=False)
-    monkeypatch.setitem(sys.modules, "libcst", None)
-    assert "fix needs libcst: " in refuse(user, "fix")
+@pytest.mark.parametrize("package", ["rich", "libcst", "ruff"])
+def test_what_this_python_lacks_our_environment_has(monkeypatch, package):
+    went_on = []
+    monkeypatch.setattr(environment.os, "execv", lambda *command: went_on.append(command))
+    monkeypatch.setattr(environment, "ENVIRONMENT", Path(sys.prefix) / "another")
+    monkeypatch.setattr(environment.os, "access", lambda *_args: True)
+    monkeypatch.setattr(sys, "argv", ["migrate.py", "fix", "."])
+    environment.require(migrate.NEEDED, "--run-by", "python")
+    assert went_on == []
+    monkeypatch.setitem(sys.modules, package, None)
+    environment.require(migrate.NEEDED, "--run-by", "python")
+    [(python, words)] = went_on
+    assert words == [python, "migrate.py", "--run-by", "python", "fix", "."]
+
+
+def test_without_our_environment_it_says_what_is_missing(monkeypatch, capsys):
+    monkeypatch.setattr(environment, "ENVIRONMENT", Path("nowhere"))
+    monkeypatch.setitem(sys.modules, "ruff", None)
+    with pytest.raises(SystemExit, match="2"):
+        environment.require(migrate.NEEDED)
+    assert "ruff is missing: run `make setup`" in capsys.readouterr().err
 
 
 def test_what_somebody_has_wired_by_hand_is_fine(user):
