@@ -18,7 +18,7 @@ from .conftest_text import (
     with_imports,
 )
 from .copies import copies, place_of
-from .findings.connections import LOOPBACK, REDIRECT, WIDTH, Connections, as_call
+from .findings.connections import LOOPBACK, REDIRECT, Connections, as_call
 from .findings.parsing import called_name
 from .findings.slow_fixtures import import_of_class
 from .findings.suite import Suite
@@ -35,6 +35,9 @@ sys.path.append(str(Path(__file__).parent))
 
 LED_BY = "redirected_mqtt_clients"
 """The fixture that leads connections to our broker, where a suite has no call that does."""
+
+NARROW = 79
+"""The longest line that every linter allows; ruff takes a comment to it for no part of the line."""
 
 CLASS_FIXTURE = "camera_detector_class"
 WHICH_CLASS = f'''
@@ -126,7 +129,7 @@ def notes(repository: Repository, option: Option, run: PytestRun) -> list[str]:
     """Say what is wired in another way than it would be by *option*."""
     if not option.redirection or not led_by_fixture(conftest_of(repository)):
         return []
-    call = " ".join(_call_for(repository, option, run).split())
+    call = _call_for(repository, option, run)
     return [
         f"{repository.conftest} leads clients by the fixture {LED_BY}, which stays: it is in force "
         "from the first test on that gets it. To lead what connects as tests are collected, too, "
@@ -182,7 +185,8 @@ def _wired_conftest(repository: Repository, option: Option, run: PytestRun) -> C
     old = repository.read(path)
     text = decode(old or b"", path)
     tree = parsed(text, path)
-    imports = "".join(_imports(repository, option, run, tree))
+    style = HouseStyle(repository.root)
+    imports = "".join(_imports(repository, option, run, tree, style))
     definitions = option.definitions if _misses_definitions(option, tree) else ""
     definitions += _class_fixture(repository, option, tree)
     if definitions and "pytest" not in imports_in(tree) and "pytest." in definitions:
@@ -190,14 +194,14 @@ def _wired_conftest(repository: Repository, option: Option, run: PytestRun) -> C
     if not imports and not definitions:
         return Change(path, old, old)
     new = with_imports(text, imports) if imports else text
-    new = with_definitions(new, definitions) if definitions else new
-    new = HouseStyle(repository.root).tidied(path, text, new)
+    new = with_definitions(new, style.fitted(definitions)) if definitions else new
+    new = style.tidied(path, text, new)
     parsed(new, path)
     return Change(path, old, encode_like(old or b"", new))
 
 
 def _imports(
-    repository: Repository, option: Option, run: PytestRun, tree: ast.Module
+    repository: Repository, option: Option, run: PytestRun, tree: ast.Module, style: HouseStyle
 ) -> Iterator[str]:
     missing = list(_missing_imports(repository, option, tree))
     needs_path = bool(missing) and _needs_search_path(repository, run)
@@ -217,12 +221,12 @@ def _imports(
     yield from lines
     yield from sorted(_imports_from_plugins(option, run, tree))
     if option.redirection and not _redirects(tree):  # before anything connects
-        yield f"\n{option.redirection}\n"
+        yield f"\n{style.fitted(option.redirection).rstrip()}\n"
 
 
 def _import_line(module: str, names: Sequence[str], comment: str) -> str:
     line = f"from {module} import {', '.join(names)}{comment}"
-    if len(line) <= WIDTH:
+    if len(line) <= NARROW:
         return f"{line}\n"
     inside = "".join(f"    {name},\n" for name in sorted(names))
     return f"from {module} import ({comment}\n{inside})\n"

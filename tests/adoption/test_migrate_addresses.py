@@ -6,6 +6,7 @@ import pytest
 from helpers.migrating_user import collected, conftest_after
 from migration.findings.connections import Addresses, Connections, as_call
 from migration.findings.suite import Suite
+from migration.house_style import HouseStyle
 from migration.service.writing import service_option
 from migration.wiring import planned_changes, wired_options
 
@@ -132,13 +133,14 @@ def test_what_leads_to_no_broker_of_another_machine_is_not_found(user, text):
             ["a" * 40, "b" * 40],
             [1883],
             f'\n    hosts=[\n        "{"a" * 40}",\n        "{"b" * 40}",\n'
-            "        *LOOPBACK_HOSTS,\n    ],\n",
+            "        *LOOPBACK_HOSTS,\n    ]\n",
         ),
     ],
 )
-def test_how_the_call_is_written(hosts, ports, arguments):
-    addresses = Addresses(frozenset(hosts), frozenset(ports))
-    assert as_call(addresses) == CALL.format(arguments)
+def test_how_the_call_is_written(user, hosts, ports, arguments):
+    call = as_call(Addresses(frozenset(hosts), frozenset(ports)))
+    written = HouseStyle(user.root).fitted(call)
+    assert written.rstrip() == CALL.format(arguments)
 
 
 def test_option_3_writes_the_default_where_only_that_is_found(user):

@@ -17,8 +17,6 @@ from .values import Values
 
 REDIRECT, LOOPBACK = "redirect_to_test_broker", "LOOPBACK_HOSTS"
 USUAL_PORT = 1883
-WIDTH = 79
-"""The longest line that every linter allows, whatever its settings."""
 _TLS_PORT = 8883
 _PORTS = {USUAL_PORT, _TLS_PORT}
 _AT_ONCE = re.compile(r"paho\.mqtt\.(publish\.(single|multiple)|subscribe\.(simple|callback))")
@@ -220,16 +218,9 @@ def _is_elsewhere(host: str) -> bool:
 
 
 def as_call(addresses: Addresses) -> str:
-    """Return the call that leads connections there to our broker."""
+    """Return the call that leads connections there to our broker, on one line."""
     words = [] if addresses.ports == {USUAL_PORT} else [*map(str, sorted(addresses.ports))]
     if addresses.hosts:
         hosts = [f'"{host}"' for host in sorted(addresses.hosts)]
         words.append(f"hosts=[{', '.join([*hosts, f'*{LOOPBACK}'])}]")
-    line = f"{REDIRECT}({', '.join(words)})"
-    if len(line) <= WIDTH:
-        return line
-    inside = "".join(f"    {word},\n" for word in words)
-    if max(map(len, inside.splitlines())) > WIDTH:
-        every = "".join(f"        {host},\n" for host in [*hosts, f"*{LOOPBACK}"])
-        inside = inside.replace(words[-1], f"hosts=[\n{every}    ]")
-    return f"{REDIRECT}(\n{inside})"
+    return f"{REDIRECT}({', '.join(words)})"

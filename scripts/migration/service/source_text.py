@@ -1,12 +1,10 @@
-"""Pieces of source: where a thing is, how it is written, and how it fits on a line."""
+"""Pieces of source: where a thing is, and how it is written."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from ..findings.connections import WIDTH
 from ..findings.parsing import Function, Module, unparsed
 
 
@@ -68,24 +66,3 @@ def is_defined_in(module: Module, name: str) -> bool:
         if any(n.id == name and isinstance(n.ctx, ast.Store) for n in stored):
             return True
     return False
-
-
-def pairs_of(pairs: Mapping[str, str]) -> Iterator[str]:
-    """Write the pairs of a dict."""
-    return (f'"{key}": "{value}"' for key, value in pairs.items())
-
-
-def written_dict(pairs: Mapping[str, str]) -> str:
-    """Write a dict on one line."""
-    return "{" + ", ".join(pairs_of(pairs)) + "}"
-
-
-def fitting(line: str, parts: Iterable[str]) -> Iterator[str]:
-    """Yield an argument that is a dict or a tuple, on several lines if it is too long for one."""
-    if len(line) + 4 <= WIDTH:
-        yield line
-        return
-    head, bracket = line.partition("=")[0], "{}" if "={" in line else "()"
-    yield f"{head}={bracket[0]}"
-    yield from (f"    {part}," for part in parts)
-    yield f"{bracket[1]},"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 
 from ..conftest_text import conftest_of
@@ -16,7 +17,7 @@ from .brokers import needs_redirection, own_brokers
 from .builder import Builder, is_call_of
 from .classes import ENDS, STARTS, ServiceClass, service_class
 from .recipe import Recipe, read
-from .source_text import body_of, fitting, pairs_of, place_of, written_dict
+from .source_text import body_of, place_of
 from .text import Text
 
 
@@ -219,16 +220,16 @@ class _Writer:
             yield f'run="{recipe.run}",'
         arguments = self._arguments(recipe) if is_plain else {}
         if arguments:
-            yield from fitting(f"arguments={written_dict(arguments)},", pairs_of(arguments))
+            yield f"arguments={json.dumps(arguments, ensure_ascii=False)},"
         held = service.held(besides=recipe.run)
         if held:
             names = ", ".join(f'"{name}"' for name in held)
             yield "# these wait until a test calls test_enable_background_tasks()"
-            yield from fitting(f"hold=({names},),", (f'"{name}"' for name in held))
+            yield f"hold=({names},),"
         tasks = service.tasks()
         if tasks:
             yield "# what runs in the background, for a test to run it once"
-            yield from fitting(f"tasks={written_dict(tasks)},", pairs_of(tasks))
+            yield f"tasks={json.dumps(tasks, ensure_ascii=False)},"
         flag = service.flag()
         if flag:
             yield f'running="{flag}",'
