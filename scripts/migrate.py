@@ -32,7 +32,6 @@ from migration.findings.suite import Suite
 from migration.output import Output, indented
 from migration.repository import (
     PATIENCE,
-    CannotMigrateError,
     Repository,
     count,
     encode_like,
@@ -40,6 +39,7 @@ from migration.repository import (
 )
 from migration.service.proposals import proposals
 from migration.state import Change, State
+from shared.commands import CannotRunError
 from shared.environment import require
 
 NEEDED = ("rich", "libcst", "ruff")
@@ -215,7 +215,7 @@ def _add_options_of_apply(parser: argparse.ArgumentParser) -> None:
 def _renames(words: Sequence[str]) -> dict[str, str]:
     pairs = [word.partition("=") for word in words]
     if any(not separator for _, separator, _ in pairs):
-        raise CannotMigrateError("--rename takes a name of ours, and the new one: OURS=NEW")
+        raise CannotRunError("--rename takes a name of ours, and the new one: OURS=NEW")
     renames = {old: new for old, _, new in pairs}
     check_renames(renames)
     return renames
@@ -242,7 +242,7 @@ def main(words: Sequence[str] | None = None) -> int:
     output = Output(options.json)
     try:
         return output.finish(run(options, output))
-    except CannotMigrateError as error:
+    except CannotRunError as error:
         message = str(error)
     except BrokenPipeError:  # its reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

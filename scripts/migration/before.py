@@ -7,8 +7,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from shared.commands import CannotRunError
+
 from .findings.sources import is_skipped
-from .repository import CannotMigrateError, Repository
+from .repository import Repository
 from .state import FOLDER, State
 
 COPY = "before"
@@ -23,7 +25,7 @@ def as_it_was(repository: Repository, state: State) -> Iterator[Path]:
     migration does not touch is linked.
 
     Raises:
-        CannotMigrateError: it cannot be copied.
+        CannotRunError: it cannot be copied.
     """
     copy = state.folder / COPY
     _remove(copy)
@@ -50,7 +52,7 @@ def _make_copy(repository: Repository, state: State, copy: Path) -> None:
             else:
                 (copy / change.path).write_bytes(change.new)
     except OSError as error:  # shutil.Error, which has a list, is one
-        raise CannotMigrateError(f"the suite cannot be copied to {copy}: {error}") from None
+        raise CannotRunError(f"the suite cannot be copied to {copy}: {error}") from None
 
 
 def _has_tests(repository: Repository, entry: Path) -> bool:

@@ -8,20 +8,22 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .repository import CannotMigrateError, Repository, decode
+from shared.commands import CannotRunError
+
+from .repository import Repository, decode
 
 
 def parsed(text: str, path: Path) -> ast.Module:
     """Parse a file.
 
     Raises:
-        CannotMigrateError: it is no Python.
+        CannotRunError: it is no Python.
     """
     try:
         return ast.parse(text)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise CannotMigrateError(
+        raise CannotRunError(
             f"{path}:{line} is no valid Python: {getattr(error, 'msg', error)}"
         ) from None
 

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from shared.commands import CannotRunError
+
 from .findings.sources import OUR_FOLDER, OUR_MODULES, SIGN_OF_OURS, python_files, read_source
-from .repository import CannotMigrateError, Repository
+from .repository import Repository
 from .state import Change, State
 
 OUR_TESTS = Path(__file__).resolve().parent.parent.parent / "tests"
@@ -45,20 +47,20 @@ def content_of(repository: Repository, file: Path) -> bytes:
 
 
 def check_renames(renames: Mapping[str, str]) -> None:
-    """Raise CannotMigrateError where names are given that are none of ours, or no names."""
+    """Raise CannotRunError where names are given that are none of ours, or no names."""
     for old, new in renames.items():
         if old not in {*OUR_MODULES, OUR_FOLDER}:
             ours = ", ".join(sorted({*OUR_MODULES, OUR_FOLDER}))
-            raise CannotMigrateError(f"--rename: {old} is none of our files; those are {ours}")
+            raise CannotRunError(f"--rename: {old} is none of our files; those are {ours}")
         if not new.isidentifier():
-            raise CannotMigrateError(f"--rename: {new!r} is no name of a module")
+            raise CannotRunError(f"--rename: {new!r} is no name of a module")
 
 
 def copies(repository: Repository, files: Sequence[Path], state: State) -> list[Change]:
     """Return the changes that put our files into a repository.
 
     Raises:
-        CannotMigrateError: a file of the user's has the name of one, or they are there in another
+        CannotRunError: a file of the user's has the name of one, or they are there in another
             version.
     """
     changes = [_copy(repository, file, state) for file in files]
@@ -77,10 +79,10 @@ def _copy(repository: Repository, file: Path, state: State) -> Change:
 def _refuse_clashes(repository: Repository, changes: Sequence[Change]) -> None:
     strangers = [c for c in changes if not is_ours(repository, c.path, c.old or b"")]
     if strangers:
-        raise CannotMigrateError("; ".join(_clash(repository, change) for change in strangers[:3]))
+        raise CannotRunError("; ".join(_clash(repository, change) for change in strangers[:3]))
     if changes:
         there, here = version_in(repository), _version_of((OUR_TESTS / OUR_FOLDER).parent)
-        raise CannotMigrateError(
+        raise CannotRunError(
             f"{changes[0].path} is there in another version ({there} there, {here} here): "
             "run update first"
         )

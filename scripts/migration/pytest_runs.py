@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mqtt_testing_probes
+from shared.commands import CannotRunError
 
 from . import probe
-from .repository import PATIENCE, CannotMigrateError, Repository, count
+from .repository import PATIENCE, Repository, count
 
 if TYPE_CHECKING:
     from shared.progress import Progress
@@ -169,16 +170,16 @@ class Pytest:
         """Collect the repository's tests, and run none.
 
         Raises:
-            CannotMigrateError: pytest does not start, hangs, or finds nothing, and that is not for
+            CannotRunError: pytest does not start, hangs, or finds nothing, and that is not for
                 want of a broker.
         """
         run = self._run(["--collect-only"], "collecting")
         root = self.repository.root
         if run.hang:
-            raise CannotMigrateError(f"pytest hangs as it collects {root}: {run.hang}")
+            raise CannotRunError(f"pytest hangs as it collects {root}: {run.hang}")
         if not run.tests and not run.connects_as_it_is_collected:
             why = f"{run.reason}{_hint_at_python(self.repository, run.reason)}"
-            raise CannotMigrateError(f"pytest collects no tests in {root}: {why}")
+            raise CannotRunError(f"pytest collects no tests in {root}: {why}")
         return run
 
     def prove(self, fixture: str) -> PytestRun:
@@ -205,7 +206,7 @@ class Pytest:
                 output.seek(0)
                 run.output = output.read()
             if not run.rootdir and not run.hang:
-                raise CannotMigrateError(_why_it_did_not_start(self.repository, run))
+                raise CannotRunError(_why_it_did_not_start(self.repository, run))
         return run
 
     def environment(self, folder: Path, *, proves: str = "") -> dict[str, str]:
@@ -325,7 +326,7 @@ def run_command(
     """Run a command, with whatever it starts, to its end; return its exit status.
 
     Raises:
-        CannotMigrateError: it cannot be started.
+        CannotRunError: it cannot be started.
     """
     try:
         process = subprocess.Popen(
@@ -338,7 +339,7 @@ def run_command(
             start_new_session=True,  # so that all of it can be ended
         )
     except OSError as error:
-        raise CannotMigrateError(f"{command[0]} cannot be run: {error.strerror}") from None
+        raise CannotRunError(f"{command[0]} cannot be run: {error.strerror}") from None
     with _ended_with_its_group(process):
         while goes_on():
             with contextlib.suppress(subprocess.TimeoutExpired):

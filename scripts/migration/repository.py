@@ -11,16 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from shared.commands import CannotRunError
+
 from .findings.sources import python_files
 
 PATIENCE = 300.0
 """Seconds that the import of a file, or a test, may take without an end."""
 
 USUAL_FOLDERS = ("tests", "test")
-
-
-class CannotMigrateError(Exception):
-    """What keeps a command from being done, and what to do about it, in a line for the user."""
 
 
 @dataclass(frozen=True)
@@ -78,21 +76,21 @@ def open_repository(
         default_python: the one that was asked to run us.
 
     Raises:
-        CannotMigrateError: there is no such thing.
+        CannotRunError: there is no such thing.
     """
     if not root.is_dir():
-        raise CannotMigrateError(f"there is no folder {root}")
+        raise CannotRunError(f"there is no folder {root}")
     root = root.resolve()
     candidates = [_inside(root, tests)] if tests else [Path(name) for name in USUAL_FOLDERS]
     folder = next((path for path in candidates if (root / path).is_dir()), None)
     if folder is None:
         names = " or ".join(f"{path}/" for path in candidates)
-        raise CannotMigrateError(
+        raise CannotRunError(
             f"{root} has no folder {names}; name that of its tests: --tests (a dot, if they are in "
             "no folder of their own)"
         )
     if next(python_files(root / folder), None) is None:
-        raise CannotMigrateError(f"{root / folder} has no Python files: these are no pytest tests")
+        raise CannotRunError(f"{root / folder} has no Python files: these are no pytest tests")
     found = _find_python(root, python, default_python)
     return Repository(root, folder, found, renames or {})
 
@@ -101,7 +99,7 @@ def _inside(root: Path, folder: Path) -> Path:
     if folder.is_absolute() and root in (folder, *folder.parents):
         folder = folder.relative_to(root)
     if folder.is_absolute() or ".." in folder.parts:
-        raise CannotMigrateError(f"--tests names a folder inside {root}, which {folder} is not")
+        raise CannotRunError(f"--tests names a folder inside {root}, which {folder} is not")
     return folder
 
 
@@ -111,7 +109,7 @@ def _find_python(root: Path, named: str | None, default: str) -> str:
         return str(own) if own.exists() else default
     found = shutil.which(named)
     if found is None:
-        raise CannotMigrateError(f"there is no Python {named}; name another one: --python")
+        raise CannotRunError(f"there is no Python {named}; name another one: --python")
     # Not resolved: the real file of a virtual environment's Python is outside of it.
     return str(Path(found).absolute())
 
@@ -128,12 +126,12 @@ def decode(source: bytes, path: Path) -> str:
     """Return a Python source as text, its line ends as they are.
 
     Raises:
-        CannotMigrateError: it is in no encoding that Python reads.
+        CannotRunError: it is in no encoding that Python reads.
     """
     try:
         return source.decode(_encoding(source))
     except (SyntaxError, UnicodeDecodeError) as error:
-        raise CannotMigrateError(f"{path} cannot be read: {error}") from None
+        raise CannotRunError(f"{path} cannot be read: {error}") from None
 
 
 def encode_like(original: bytes, text: str) -> bytes:

@@ -25,7 +25,6 @@ from .pytest_runs import (
     no_traces,
     read_news,
 )
-from .repository import CannotMigrateError
 from .state import FOLDER
 
 BEFORE, AFTER = Side("before", "as it was"), Side("after", "as it is")
@@ -67,7 +66,7 @@ def run_side(pytest: Pytest, side: Side, words: Sequence[str], copy: Path | None
     """Run the suite, in a *copy* or in the repository itself.
 
     Raises:
-        CannotMigrateError: no test has ended.
+        CannotRunError: no test has ended.
     """
     root = pytest.repository.root
     where = copy or root
@@ -83,7 +82,7 @@ def run_side(pytest: Pytest, side: Side, words: Sequence[str], copy: Path | None
             run = run_tests(suite, side, progress)
         except CannotRunError as error:
             _take_in(told, Path(folder))
-            raise CannotMigrateError(
+            raise CannotRunError(
                 f"the suite cannot be compared: {side.name}, no test has ended: "
                 f"{_why(told, str(error))}"
             ) from None

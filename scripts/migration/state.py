@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .repository import CannotMigrateError
+from shared.commands import CannotRunError
 
 FOLDER = ".mqtt-migration"
 
@@ -128,7 +128,7 @@ class State:
                 steps = [Step(**step) for step in record["steps"]]
                 self.records[Path(path)] = Record(record["mode"], steps)
         except (ValueError, KeyError, TypeError) as error:
-            raise CannotMigrateError(
+            raise CannotRunError(
                 f"{self._index} is damaged ({error!r}); the files as they were are beside it"
             ) from None
 
@@ -159,7 +159,7 @@ class State:
         """Make all changes, or none; keep the user's own *tests* as they are before the first.
 
         Raises:
-            CannotMigrateError: one cannot be made.
+            CannotRunError: one cannot be made.
         """
         index = self._index.read_bytes() if self._index.exists() else None
         made: list[Change] = []
@@ -176,7 +176,7 @@ class State:
                 write_atomically(self._index, index)
             elif self.folder.is_dir():
                 shutil.rmtree(self.folder)
-            raise CannotMigrateError(
+            raise CannotRunError(
                 f"{error.filename or self._root} cannot be written: {error.strerror}; "
                 "nothing was changed"
             ) from None
@@ -288,7 +288,7 @@ class State:
         """Put every file back as it was before, *edits* of tests undone, and forget everything.
 
         Raises:
-            CannotMigrateError: a file cannot be written; it can be tried again.
+            CannotRunError: a file cannot be written; it can be tried again.
         """
         try:
             for change in (*self.restoration(), *(Change(e.path, e.new, e.old) for e in edits)):
@@ -298,9 +298,7 @@ class State:
                     (self._root / path).chmod(record.mode)
             self._forget()
         except OSError as error:
-            raise CannotMigrateError(
-                f"{error.filename} cannot be restored: {error.strerror}"
-            ) from None
+            raise CannotRunError(f"{error.filename} cannot be restored: {error.strerror}") from None
 
     def _forget(self) -> None:
         """Remove the folder, but for the edits that were set aside."""
@@ -325,7 +323,7 @@ class State:
             return None
         content = self._content(Path(FOLDER) / digest)
         if content is None or _digest(content) != digest:
-            raise CannotMigrateError(f"{self.folder / digest} is damaged: it cannot be restored")
+            raise CannotRunError(f"{self.folder / digest} is damaged: it cannot be restored")
         return content
 
 

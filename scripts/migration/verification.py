@@ -84,7 +84,7 @@ def verify(
     original fixture, the tests that have been made explicit would fail.
 
     Raises:
-        CannotMigrateError: one of them cannot be run.
+        CannotRunError: one of them cannot be run.
     """
     fingerprint = repository.fingerprint()
     pytest = Pytest(repository, watched_fixtures(repository), timeout)

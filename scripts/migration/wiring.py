@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from shared.commands import CannotRunError
+
 from .conftest_text import (
     conftest_of,
     imports_in,
@@ -25,7 +27,7 @@ from .findings.suite import Suite
 from .house_style import HouseStyle
 from .options import OPTIONS, SERVICE_SOURCE, Import, Option
 from .pytest_runs import CollectedTest, PytestRun
-from .repository import CannotMigrateError, Repository, decode, encode_like
+from .repository import Repository, decode, encode_like
 from .state import Change, State
 
 SEARCH_PATH = """\
@@ -82,7 +84,7 @@ def planned_changes(
     """Return what is missing of an option; *run* says how pytest is set up there.
 
     Raises:
-        CannotMigrateError: a file cannot be read, or is no Python, or is the user's own.
+        CannotRunError: a file cannot be read, or is no Python, or is the user's own.
     """
     option = _as_there(repository, option, run)
     changes = copies(repository, option.files, state)
@@ -306,10 +308,10 @@ def _parameters(tree: ast.Module) -> Iterator[set[str]]:
             yield {argument.arg for argument in node.args.args}
 
 
-def missing_tests(option: Option, run: PytestRun, proposals: Sequence[str]) -> CannotMigrateError:
+def missing_tests(option: Option, run: PytestRun, proposals: Sequence[str]) -> CannotRunError:
     """Say that no test is served by an option, and what is."""
     found = f" Services were found here: {'; '.join(proposals)}." if proposals else ""
-    return CannotMigrateError(
+    return CannotRunError(
         f"this option is for {option.serves}, and none of the {len(run.tests)} tests here does."
         f"{found} Any service: --service package.module:Class --fixture NAME; --option 3 is for "
         "suites that make their clients without fixtures, --option 2 for the executors alone"

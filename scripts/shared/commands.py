@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class CannotRunError(Exception):
-    """What keeps the tests from being run, and what to do about it, in words for the user."""
+    """What keeps a command from being done, and what to do about it, in words for the user."""
 
 
 def write(path: Path | None, content: Callable[[], str]) -> None:

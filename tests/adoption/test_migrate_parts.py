@@ -10,11 +10,11 @@ from helpers.migrating_user import SCRIPT
 from migration.options import OPTIONS
 from migration.pytest_runs import CollectedTest
 from migration.repository import (
-    CannotMigrateError,
     decode,
     encode_like,
 )
 from migration.state import Change
+from shared.commands import CannotRunError
 
 
 def test_texts_are_written_as_they_were_read():
@@ -22,7 +22,7 @@ def test_texts_are_written_as_they_were_read():
     assert encode_like(bom, decode(bom, Path("x"))) == bom
     assert encode_like(b"a\r\nb", "c\nd") == b"c\r\nd"
     assert encode_like(b"a\r\nb\n", "a\r\nb\n") == b"a\r\nb\n"
-    with pytest.raises(CannotMigrateError, match="x cannot be read"):
+    with pytest.raises(CannotRunError, match="x cannot be read"):
         decode(b"\xff", Path("x"))
 
 

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from helpers.drop_in import copy_modules
 from helpers.migrating_user import SLOW
-from migration.repository import (
-    CannotMigrateError,
-)
 from migration.state import FOLDER, Change
+from shared.commands import CannotRunError
 
 
 def test_rollback_is_byte_for_byte(user):
@@ -111,7 +109,7 @@ def test_an_error_half_way_loses_nothing(user):
         Change(Path("tests/new/folder/new.py"), None, b"new"),
         Change(Path("tests/test_detect.py/no/folder.py"), None, b"new"),
     ]
-    with pytest.raises(CannotMigrateError, match=r"Not a directory.*nothing was changed"):
+    with pytest.raises(CannotRunError, match=r"Not a directory.*nothing was changed"):
         user.state.make(changes)
     assert user.files() == before
     assert not (user.root / "tests" / "new").exists()
@@ -121,7 +119,7 @@ def test_an_error_half_way_loses_nothing(user):
 def test_an_error_half_way_keeps_what_was_done_before(user):
     make(user, "tests/a.py", b"1\n")
     kept = user.state.records
-    with pytest.raises(CannotMigrateError):
+    with pytest.raises(CannotRunError):
         make(user, "tests/a.py/no/folder.py", b"new")
     assert user.state.records == kept
     user.state.restore()

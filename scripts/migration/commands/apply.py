@@ -6,13 +6,15 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from shared.commands import CannotRunError
+
 from ..collected import found_tests, lost_tests
 from ..findings.sources import python_files
 from ..findings.suite import Suite
 from ..options import OPTIONS, SERVICE_SOURCE, Option
 from ..output import Output, indented
 from ..pytest_runs import CollectedTest, Pytest, PytestRun, left_out
-from ..repository import CannotMigrateError, Repository
+from ..repository import Repository
 from ..service.proposals import proposals
 from ..state import State
 from ..wiring import (
@@ -65,7 +67,7 @@ def _check_it_is_of_use(option: Option, collected: PytestRun, wanted: _Wanted) -
         if not useful_tests(option, collected):
             raise missing_tests(option, collected, wanted.proposals())
     elif not option.redirection:
-        raise CannotMigrateError(
+        raise CannotRunError(
             f"pytest collects no tests here, where files ask for {collected.places} as they are "
             f"imported: {collected.reason}. apply --option 3 leads that to the test broker"
         )
@@ -80,7 +82,7 @@ class _Wanted:
         self._option: int = options.option
         if bool(options.service) != bool(options.fixture):
             found = "; ".join(self.proposals()) or "none was found here"
-            raise CannotMigrateError(
+            raise CannotRunError(
                 f"--service and --fixture go together. Services and their fixtures: {found}"
             )
         self.fixture: str = options.fixture or OPTIONS[self._option].fixture
@@ -113,7 +115,7 @@ def _proof(option: Option, pytest: Pytest, collected: PytestRun) -> dict[str, An
         return {"test": "-", "works": False, "evidence": evidence, "refusals": [], "lost": []}
     try:
         run = pytest.prove(option.fixture)
-    except CannotMigrateError as error:
+    except CannotRunError as error:
         return {"test": first, "works": False, "evidence": str(error), "refusals": [], "lost": []}
     tests = useful_tests(option, run)
     if not tests:

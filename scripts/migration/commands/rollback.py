@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from shared.commands import CannotRunError
+
 from ..output import Output
-from ..repository import CannotMigrateError, Repository
+from ..repository import Repository
 from ..state import Change, State
 from . import DONE, LEFT_TO_DO
 
@@ -20,7 +22,7 @@ def rollback(
     output.data["edits"] = [{"path": str(e.path), "diff": e.diff()} for e in edits]
     if edits and not options.keep_edits:
         output.say("These edits were made since, and would be lost:", *(e.diff() for e in edits))
-        raise CannotMigrateError(
+        raise CannotRunError(
             f"{_files_of(edits)} was edited since; rollback --keep-edits sets the edits aside as a "
             "patch, and goes on"
         )

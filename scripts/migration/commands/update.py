@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from shared.commands import CannotRunError
+
 from ..copies import OUR_VERSION, modules_in, updates, version_in
 from ..output import Output
-from ..repository import CannotMigrateError, Repository
+from ..repository import Repository
 from ..state import State
 from . import DONE, LEFT_TO_DO
 
@@ -16,14 +18,14 @@ def update(
 ) -> int:
     """Replace the modules by those of this version."""
     if not modules_in(repository):
-        raise CannotMigrateError(f"{repository.root / repository.tests} has none of our modules")
+        raise CannotRunError(f"{repository.root / repository.tests} has none of our modules")
     before = version_in(repository)
     changes = updates(repository)
     edits = [e for e in state.edits() if e.path in {change.path for change in changes}]
     if edits and not options.keep_edits:
         output.say("These edits would be lost:", *(edit.diff() for edit in edits))
         files = ", ".join(sorted({str(edit.path) for edit in edits}))
-        raise CannotMigrateError(
+        raise CannotRunError(
             f"{files} was edited since; update --keep-edits sets the edits aside as a patch, and "
             "goes on"
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
+from shared.commands import CannotRunError
+
 from ..conftest_text import conftest_of
 from ..findings.connections import REDIRECT
 from ..findings.parsing import Function, unparsed
 from ..findings.suite import Suite
 from ..options import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, Import, Option
-from ..repository import CannotMigrateError, Repository
+from ..repository import Repository
 from ..wiring import led_by_fixture, wired_services
 from .broker_lines import BrokerLines
 from .brokers import needs_redirection, own_brokers
@@ -34,11 +36,11 @@ def service_option(
     """
     place, _, name = service.partition(":")
     if not name.isidentifier() or not all(part.isidentifier() for part in place.split(".")):
-        raise CannotMigrateError(f"--service takes package.module:Class, not {service}")
+        raise CannotRunError(f"--service takes package.module:Class, not {service}")
     suite = Suite(repository.root, repository.tests)
     described = service_class(suite, f"{place}.{name}")
     if described.node is None:
-        raise CannotMigrateError(f"{service} was not found: there is no {name} in a {place} here")
+        raise CannotRunError(f"{service} was not found: there is no {name} in a {place} here")
     text = Text([f"from {place} import {name}"])
     slow = _slow_fixture(suite, fixture)
     is_new = slow is None and fixture not in modules
