@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mqtt_testing_probes
 from shared.commands import CannotRunError
+from shared.pytest_process import InterruptedPytest
 
 from . import probe
 from .repository import PATIENCE, Repository, count
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
 
 PLUGIN = "mqtt_migration_probe"
 """The name of the copy of the probe, which is all of us that the tests' pytest gets to see."""
-
-INTERRUPT_PATIENCE = 30.0
-"""Seconds that a command gets to clean up after an interrupt before it is killed."""
 
 LOOK_EVERY = 0.2
 WORTH_SHOWING = 3.0
@@ -186,10 +181,6 @@ class Pytest:
         """Collect all tests, and run some that ask for a fixture until one has got it."""
         return self._run(["--continue-on-collection-errors"], "running a test", proves=fixture)
 
-    def run_again(self, rootdir: str, nodeids: Sequence[str]) -> PytestRun:
-        """Run some tests by themselves."""
-        return self._run([f"{rootdir}/{nodeid}" for nodeid in nodeids], "running again")
-
     def _run(self, arguments: Sequence[str], step: str, *, proves: str = "") -> PytestRun:
         with tempfile.TemporaryDirectory() as folder:
             environment = {**clean_environment(), **self.environment(Path(folder), proves=proves)}
@@ -197,14 +188,15 @@ class Pytest:
             command = [self.repository.python, "-m", "pytest", "-p", PLUGIN]
             command += [*no_traces(folder), *arguments]
             run = PytestRun()
-            with (Path(folder) / "output").open("w+", errors="replace") as output:
-                report = Path(folder) / "report"
-                with _Following(run, report, step, self.timeout) as following:
-                    run_command(
-                        command, self.repository.root, environment, output.fileno(), following
-                    )
-                output.seek(0)
-                run.output = output.read()
+            report = Path(folder) / "report"
+            root = self.repository.root
+            with (
+                _Following(run, report, step, self.timeout) as following,
+                InterruptedPytest(command, root, environment, Path(folder)) as process,
+            ):
+                while following.goes_on() and not process.ends_within(LOOK_EVERY):
+                    pass
+            run.output = "".join(process.output())
             if not run.rootdir and not run.hang:
                 raise CannotRunError(_why_it_did_not_start(self.repository, run))
         return run
@@ -242,11 +234,11 @@ class _Following:
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
-        self()
+        self.goes_on()
         if self._progress is not None:
             self._progress.clear()
 
-    def __call__(self) -> bool:
+    def goes_on(self) -> bool:
         """Take in what is new; return whether to go on."""
         news = read_news(self._report, self._read)
         if news:
@@ -314,49 +306,3 @@ def no_traces(folder: str) -> list[str]:
     To leave its plugin out instead would make options unknown that a user's settings may have.
     """
     return ["-o", f"cache_dir={folder}/cache"]
-
-
-def run_command(
-    command: Sequence[str],
-    folder: Path,
-    environment: Mapping[str, str],
-    output: int,
-    goes_on: _Following,
-) -> int:
-    """Run a command, with whatever it starts, to its end; return its exit status.
-
-    Raises:
-        CannotRunError: it cannot be started.
-    """
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that all of it can be ended
-        )
-    except OSError as error:
-        raise CannotRunError(f"{command[0]} cannot be run: {error.strerror}") from None
-    with _ended_with_its_group(process):
-        while goes_on():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(LOOK_EVERY)
-                break
-    return process.returncode
-
-
-@contextlib.contextmanager
-def _ended_with_its_group(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(INTERRUPT_PATIENCE)
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()

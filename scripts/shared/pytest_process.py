@@ -13,6 +13,9 @@ from pathlib import Path
 
 from .commands import CannotRunError
 
+INTERRUPT_PATIENCE = 10.0
+"""Seconds that pytest gets to clean up after an interrupt before it is killed."""
+
 
 def _do_nothing() -> None:
     pass
@@ -114,3 +117,18 @@ class PytestProcess:
     def _signal_all(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
             os.killpg(self._process.pid, number)
+
+
+class InterruptedPytest(PytestProcess):
+    """A pytest that is interrupted, so that it cleans up, where it is not to go on."""
+
+    def end(self) -> int:
+        """Interrupt pytest if it still runs, kill what remains; return pytest's exit status."""
+        try:
+            if self.status is None:
+                self.interrupt_all()
+                self.ends_within(INTERRUPT_PATIENCE)
+        finally:
+            self.kill_all()
+            status = super().end()
+        return status

@@ -16,7 +16,7 @@ from pathlib import Path
 import mqtt_testing_probes
 from shared.commands import CannotRunError
 from shared.progress import Progress
-from shared.pytest_process import PytestProcess
+from shared.pytest_process import InterruptedPytest, PytestProcess
 
 from . import probe
 from .pipe import Pipe
@@ -27,9 +27,6 @@ PLUGIN = "verify_speedup_probe"
 
 PATIENCE = 15.0
 """Seconds that pytest gets to exit after its last test, or to end a test that breaks the budget."""
-
-INTERRUPT_PATIENCE = 10.0
-"""Seconds that pytest gets to clean up after an interrupt before it is killed."""
 
 
 @dataclass(frozen=True)
@@ -50,21 +47,6 @@ class Suite:
     def command(self) -> list[str]:
         """The command line of both sides."""
         return [self.python, "-m", "pytest", "-p", PLUGIN, *self.pytest_args, *self.tests]
-
-
-class ProbedPytest(PytestProcess):
-    """A pytest that is interrupted, so that it cleans up, where it is not to go on."""
-
-    def end(self) -> int:
-        """Interrupt pytest if it still runs, kill what remains; return pytest's exit status."""
-        try:
-            if self.status is None:
-                self.interrupt_all()
-                self.ends_within(INTERRUPT_PATIENCE)
-        finally:
-            self.kill_all()
-            status = super().end()
-        return status
 
 
 def run_tests(
@@ -95,7 +77,7 @@ def run_tests(
             "look_into": str(suite.repo) if suite.look else None,
         }
         environment = {**_environment(suite, side, folder), probe.ORDERS: json.dumps(orders)}
-        process = ProbedPytest(suite.command, suite.repo, environment, folder, pipe.write_end)
+        process = InterruptedPytest(suite.command, suite.repo, environment, folder, pipe.write_end)
         stack.enter_context(process)
         run = Run(side, tests)
         _watch(run, process, pipe, process.began + seconds + PATIENCE, progress)
