@@ -18,7 +18,7 @@ import libcst as cst
 from libcst.metadata import MetadataWrapper, PositionProvider
 
 from .conftest_text import imports_in, with_imports
-from .findings import NOWHERE, Plan, Rewrite, plans, read_source
+from .findings import NOWHERE, Plan, plans, read_source
 from .house_style import HouseStyle
 from .unused_imports import without_unused_imports
 
@@ -46,7 +46,7 @@ def fixed_sources(repo: Path, tests: Path = NOWHERE) -> dict[Path, str]:
 
 def _rewritten(path: Path, text: str, plan: Plan, style: HouseStyle) -> str:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
-    code = wrapper.visit(_Rewriter(plan.rewrites, style)).code
+    code = wrapper.visit(_Rewriter(plan, style)).code
     code = without_unused_imports(text, code, plan.names_used_elsewhere)
     imports = {rewrite.imported for rewrite in plan.rewrites if rewrite.imported}
     there = imports_in(ast.parse(code))
@@ -59,9 +59,10 @@ class _Rewriter(cst.CSTTransformer):
 
     METADATA_DEPENDENCIES = (PositionProvider,)
 
-    def __init__(self, planned: Sequence[Rewrite], style: HouseStyle) -> None:
+    def __init__(self, plan: Plan, style: HouseStyle) -> None:
         super().__init__()
-        self._planned = {rewrite.line: rewrite.statements for rewrite in planned}
+        self._planned = {rewrite.line: rewrite.statements for rewrite in plan.rewrites}
+        self._returns = plan.returns
         self._style = style
         self._above: list[cst.EmptyLine] = []
         """The lines above assignments that were removed: what is new says it now."""
@@ -92,6 +93,16 @@ class _Rewriter(cst.CSTTransformer):
         pairs = zip(together, [None, *together])
         return [line for line, above in pairs if line.comment or not above or above.comment]
 
+    def leave_FunctionDef(
+        self, original_node: cst.FunctionDef, updated_node: cst.FunctionDef
+    ) -> cst.FunctionDef:
+        """Say what it returns now."""
+        returns = self._returns.get(self._line_of(original_node))
+        if returns is None or updated_node.returns is None:
+            return updated_node
+        said = updated_node.returns.with_changes(annotation=cst.parse_expression(returns))
+        return updated_node.with_changes(returns=said)
+
     def leave_While(self, original_node: cst.While, updated_node: cst.While) -> _Replacement:
         """Replace a loop that polls."""
         return self._without_loop(original_node, updated_node)
@@ -111,8 +122,11 @@ class _Rewriter(cst.CSTTransformer):
         return cst.FlattenSentinel(new)
 
     def _statements_for(self, node: cst.CSTNode) -> tuple[str, ...] | None:
-        line = self.get_metadata(PositionProvider, node).start.line
-        return self._planned.get(line)
+        return self._planned.get(self._line_of(node))
+
+    def _line_of(self, node: cst.CSTNode) -> int:
+        line: int = self.get_metadata(PositionProvider, node).start.line
+        return line
 
     def _parsed(self, replaced: cst.CSTNode, statement: str) -> cst.SimpleStatementLine:
         indent = self.get_metadata(PositionProvider, replaced).start.column

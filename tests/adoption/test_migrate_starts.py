@@ -399,6 +399,30 @@ def test_what_fix_writes_in_sub_folders_runs(user, hard_port, package):
     assert "2 passed" in run.stdout
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("subprocess.Popen", "TestMQTTBroker"),
+        ("subprocess.Popen[bytes]", "TestMQTTBroker"),
+        ("'subprocess.Popen[bytes]'", "'TestMQTTBroker'"),
+        ("subprocess.Popen | None", "TestMQTTBroker | None"),
+        ("object", "object"),
+    ],
+)
+def test_what_a_function_is_said_to_return_is_true_then(wired, before, after):
+    text = fixed_at(wired, "tests/brokers.py", SLEEPING.replace("):", f") -> {before}:", 1))
+    assert f"def start(port) -> {after}:\n" in text
+    assert "subprocess" not in text
+
+
+def test_what_may_return_another_process_says_so_still(wired):
+    other = "    if port == 0:\n        return subprocess.Popen([NOTHING])\n    broker"
+    text = SLEEPING.replace("):", ") -> subprocess.Popen:", 1).replace("    broker", other, 1)
+    text = fixed_at(wired, "tests/brokers.py", text)
+    assert "def start(port) -> subprocess.Popen:\n" in text
+    assert "TestMQTTBroker(port=port).start()" in text
+
+
 PLANTED = {
     "brokers of wider scopes": """
         import subprocess

@@ -24,7 +24,7 @@ from .imports import check_imports
 from .leftovers import find_leftovers
 from .makers import check_makers
 from .sources import OUR_MODULES, read_source
-from .starts import find_starts
+from .starts import find_starts, returned_instead
 from .suite import Suite
 from .unused import left_unused
 from .waits import check_waits, find_waits
@@ -79,13 +79,15 @@ def plans(repo: Path, tests: Path = NOWHERE) -> dict[Path, Plan]:
     suite = Suite(repo, tests)
     planned = {}
     for module in suite.modules:
+        starts = [start for start in find_starts(suite, module) if start.rewrites]
         rewrites = [
             *(wait.rewrite for wait in find_waits(suite, module) if wait.rewrite),
-            *(rewrite for start in find_starts(suite, module) for rewrite in start.rewrites),
+            *(rewrite for start in starts for rewrite in start.rewrites),
         ]
         if rewrites:
             rewrites += left_unused(module, rewrites)
-            planned[module.path] = Plan(rewrites, suite.names_used_elsewhere(module))
+            returns = dict(returned_instead([start.function for start in starts]))
+            planned[module.path] = Plan(rewrites, suite.names_used_elsewhere(module), returns)
     return planned
 
 

@@ -29,6 +29,8 @@ class Plan(NamedTuple):
     rewrites: list[Rewrite]
     names_used_elsewhere: set[str]
     """Names that other test files get from it; an asterisk stands for all."""
+    returns: dict[int, str]
+    """What functions are said to return then, by their lines."""
 
 
 class Rewrite(NamedTuple):

@@ -28,6 +28,7 @@ _BROKER_CLASS = "TestMQTTBroker"
 _DEFAULT_PORT = "1883"
 _HARMLESS_OPTIONS = {"-v", "--verbose", "-d", "--daemon", "-q", "--quiet"}
 _OF_A_PROCESS_ONLY = {"stdin", "stdout", "stderr"}
+_PROCESS = re.compile(r"\b(subprocess\.)?Popen\b(\[\w+\])?")
 _NOWHERE = re.compile(r"(subprocess\.)?(DEVNULL|PIPE|STDOUT)|None|-?\d+")
 
 
@@ -162,6 +163,20 @@ def _returned_at_once(
     uses = (n for n in nodes if isinstance(n, ast.Name) and n.id == name.id)
     is_known = all(isinstance(n.ctx, ast.Store) or id(n) in returned for n in uses)
     return result if is_known and name.id not in shared else None
+
+
+def returned_instead(functions: Sequence[Function]) -> Iterator[tuple[int, str]]:
+    """Yield the lines of functions that are said to return a process, and what is right then.
+
+    A function is there as often as a start in it is replaced: it may return what else it starts.
+    """
+    for function in dict.fromkeys(functions):
+        returns = getattr(function.node, "returns", None)
+        said = function.module.source(returns) if returns is not None else None
+        resolve = function.module.resolve
+        processes = [call for call in function.calls if resolve(call.func) == "subprocess.Popen"]
+        if said and _PROCESS.search(said) and len(processes) == functions.count(function):
+            yield getattr(function.node, "lineno", 0), _PROCESS.sub(_BROKER_CLASS, said)
 
 
 # --- What keeps a start from being certain ------------------------------------------------------
