@@ -39,7 +39,7 @@ from migration.repository import (
 )
 from migration.service.proposals import proposals
 from migration.state import Change, State
-from shared.commands import CannotRunError
+from shared.commands import CannotRunError, split_off_pytest_args
 from shared.environment import require
 
 NEEDED = ("rich", "libcst", "ruff")
@@ -141,10 +141,7 @@ COMMANDS: dict[str, Command] = {
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what follows `--` is pytest's."""
-    own, pytest_args = list(words), []
-    if "--" in own:
-        place = own.index("--")
-        own, pytest_args = own[:place], own[place + 1 :]
+    own, pytest_args = split_off_pytest_args(words)
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
@@ -21,6 +21,12 @@ def write(path: Path | None, content: Callable[[], str]) -> None:
         path.write_text(content(), encoding="utf-8")
     except OSError as error:
         raise CannotRunError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def split_off_pytest_args(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what is ours of a command line, and what follows `--`, which is pytest's."""
+    place = words.index("--") if "--" in words else len(words)
+    return list(words[:place]), list(words[place + 1 :])
 
 
 def exit_status_of(script: str, action: Callable[[], int]) -> int:

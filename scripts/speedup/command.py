@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shared.commands import CannotRunError, exit_status_of, write
+from shared.commands import CannotRunError, exit_status_of, split_off_pytest_args, write
 from shared.paths import ASYNCIO_SUITE, ROOT, SLOW_SUITE
 from shared.progress import Progress
 from shared.tables import show
@@ -25,10 +25,7 @@ DESCRIPTION = "Time the same tests with the original and with the fast fixture, 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """Read the command line; what follows `--` is pytest's."""
-    own, pytest_args = list(words), []
-    if "--" in own:
-        place = own.index("--")
-        own, pytest_args = own[:place], own[place + 1 :]
+    own, pytest_args = split_off_pytest_args(words)
     parser = argparse.ArgumentParser(
         description=DESCRIPTION,
         usage="%(prog)s [options] [TESTS ...] [-- PYTEST_ARGS ...]",
