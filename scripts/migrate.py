@@ -99,7 +99,7 @@ def fix(repository: Repository, state: State, options: argparse.Namespace, outpu
         state.make(changes)
     findings = scan(repository.root, repository.tests)
     output.show_findings("findings", findings)
-    left = waits_in_tests(repository, findings)
+    left = waits_in_tests(findings)
     output.say(
         f"{count(len(changes), 'file')} rewritten; {count(len(findings), 'finding')} left to you, "
         f"{len(left)} of them in tests that wait for background work."

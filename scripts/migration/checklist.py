@@ -80,7 +80,7 @@ def _describe_proof(proof: dict[str, Any] | None, options: Sequence[int | str]) 
 
 
 def _tests(repository: Repository, state: State) -> Iterator[Item]:
-    waits = waits_in_tests(repository, scan(repository.root, repository.tests))
+    waits = waits_in_tests(scan(repository.root, repository.tests))
     evidence = state.evidence
     is_current = evidence is not None and evidence["fingerprint"] == repository.fingerprint()
     failing = _fail_for_want_of_background(evidence) if is_current else []
@@ -139,7 +139,7 @@ def _places(names: Iterable[str], who_says: str) -> str:
     return f"the first {SHOWN} in {shown} ({who_says} all {len(places)})"
 
 
-def waits_in_tests(_repository: Repository, findings: Sequence[Finding]) -> list[Finding]:
+def waits_in_tests(findings: Sequence[Finding]) -> list[Finding]:
     """Return the findings that are waits of a test, in it or in a helper that it calls.
 
     A slow fixture waits too, but that one is not used any more.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from .copies import FUTURES_ALONE, files_of
@@ -51,8 +51,6 @@ class Option:
     """Those that it leads in any case: of brokers that are replaced."""
     remarks: tuple[str, ...] = ()
     """What is left to do by hand."""
-    brokers: tuple[str, ...] = field(default=())
-    """The fixtures of the suite's own brokers that are replaced, too."""
 
     @property
     def files(self) -> tuple[Path, ...]:

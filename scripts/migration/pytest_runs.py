@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import mqtt_testing_probes
 from shared.commands import CannotRunError
 from shared.pytest_process import InterruptedPytest
+from speedup.run import SWITCH
 
 from . import probe
 from .repository import PATIENCE, Repository, count
@@ -38,8 +39,6 @@ _REFUSAL = re.compile(r"\w+ in .+ was left as it is: |\w+: nothing was overridde
 _RAISED = re.compile(r"([\w.]+\.)?\w*(Error|Exception|Exit)\b: ")
 _LONGEST = 300
 """Characters of pytest's output that are worth a line of ours."""
-
-SWITCH = "CAMERA_DETECTOR_FIXTURE"
 
 
 @dataclass(frozen=True)

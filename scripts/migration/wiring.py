@@ -57,10 +57,9 @@ def source_in(repository: Repository, option: Option) -> str:
     return repository.renames.get(option.source, option.source)
 
 
-def watched_fixtures(repository: Repository, option: Option | None = None) -> dict[str, str]:
+def watched_fixtures(repository: Repository) -> dict[str, str]:
     """Return the fixtures by which it shows what is in effect, and where they come from then."""
-    options = [OPTIONS[number] for number in wired_options(repository)]
-    wired = [*options, option] if option else options
+    wired = [OPTIONS[number] for number in wired_options(repository)]
     tree = conftest_of(repository)
     others = {name: f":{fixture}" for name, fixture in overrides_in(tree).items()}
     services = dict.fromkeys(services_in(tree), SERVICE_SOURCE)

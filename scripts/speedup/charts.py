@@ -150,5 +150,5 @@ def _drawn(draw: Draw, name: str, heights: tuple[int, int], title: str, descript
         with figure(width, height) as drawn:
             tips = draw(drawn, is_wide)
             own = f"{name}-{'wide' if is_wide else 'narrow'}"
-            svgs.append(by_name(as_svg(drawn, own, title, description, tips)))
+            svgs.append(by_name(as_svg(drawn, own, title, tips, description)))
     return Chart(*svgs)

@@ -62,8 +62,8 @@ def as_svg(
     drawn: Figure,
     name: str,
     title: str,
+    tips: Mapping[str, str],
     description: str = "",
-    tips: Mapping[str, str] | None = None,
 ) -> str:
     """Write a figure as an SVG that can be put into a page beside others of other *names*.
 
@@ -75,7 +75,7 @@ def as_svg(
     width, height = (_pixels(root.get(side, "")) for side in ("width", "height"))
     root.attrib.update(role="img", width=width, height=height)
     for element in root.iter(f"{{{SVG}}}g"):
-        tip = (tips or {}).get(element.get("id", ""))
+        tip = tips.get(element.get("id", ""))
         if tip is not None:
             element.set("class", "bar")
             _say(element, title=tip)

@@ -32,7 +32,7 @@ def picture(comparison: Comparison) -> str:
         axes.set_title(headline(comparison), loc="left", size=17, weight="bold", pad=32)
         tips = draw_overheads(axes, pairs)
         axes.set_xlabel(_caption(comparison), labelpad=10)
-        return as_svg(drawn, "overhead", headline(comparison), tips=tips)
+        return as_svg(drawn, "overhead", headline(comparison), tips)
 
 
 def draw_overheads(

@@ -74,7 +74,7 @@ def commented_leftovers(repo: Path, tests: Path = NOWHERE) -> list[Finding]:
     return _in_order(finding for module in suite.modules for finding in find_leftovers(module))
 
 
-def plans(repo: Path, tests: Path = NOWHERE) -> dict[Path, Plan]:
+def plans(repo: Path, tests: Path) -> dict[Path, Plan]:
     """Return what can be replaced for certain, by the files that it is in."""
     suite = Suite(repo, tests)
     planned = {}

@@ -89,7 +89,7 @@ class Suite(Definitions):
         """Say whether *call* itself makes a client or starts a broker, not a helper of ours."""
         if kind == "client":
             return self.is_paho(function.module, call.func)
-        return self._is_broker(function, call)
+        return bool(self.broker_started(function, call))
 
     def is_paho(self, module: Module, node: ast.expr) -> bool:
         """Say whether *node* is paho's client class, or one derived from it."""
@@ -100,9 +100,6 @@ class Suite(Definitions):
         if found is None or not isinstance(found[1], ast.ClassDef):
             return False
         return any(found[0].resolve(base) == PAHO_CLIENT for base in found[1].bases)
-
-    def _is_broker(self, function: Function, call: ast.Call) -> bool:
-        return bool(self.broker_started(function, call))
 
     def broker_started(self, function: Function, call: ast.Call) -> str:
         """Return the name of the broker that *call* itself starts or makes; "" for none."""

@@ -30,10 +30,9 @@ _USUAL_FLAGS = ("_running", "running")
 
 @dataclass(frozen=True)
 class ServiceClass:
-    """A class, or a function that builds the service, where it was found, and its methods."""
+    """A class, or a function that builds the service, and its methods."""
 
     name: str
-    home: Module | None
     node: ast.ClassDef | Method | None
     methods: dict[str, Method]
     """Its own and those of its bases, as far as they are in the repository."""
@@ -129,14 +128,14 @@ def service_class(suite: Suite, dotted: str) -> ServiceClass:
     name = dotted.rpartition(".")[2]
     found = suite.defined(suite.modules[0], dotted) if suite.modules else None
     if found is None:
-        return ServiceClass(name, None, None, {})
+        return ServiceClass(name, None, {})
     home, definition = found
     if isinstance(definition, Function):
         node = definition.node
         assert not isinstance(node, ast.Module)
         made = _class_of_result(suite, home, node)
-        return ServiceClass(name, home, node, made.methods if made else {})
-    return ServiceClass(name, home, definition, dict(_methods(suite, home, definition)))
+        return ServiceClass(name, node, made.methods if made else {})
+    return ServiceClass(name, definition, dict(_methods(suite, home, definition)))
 
 
 def _class_of_result(suite: Suite, home: Module, function: Method) -> ServiceClass | None:
@@ -154,7 +153,7 @@ def _class_of_result(suite: Suite, home: Module, function: Method) -> ServiceCla
         found = suite.defined(home, home.resolve(node))
         if found and isinstance(found[1], ast.ClassDef):
             methods = dict(_methods(suite, found[0], found[1]))
-            return ServiceClass(found[1].name, found[0], found[1], methods)
+            return ServiceClass(found[1].name, found[1], methods)
     return None
 
 

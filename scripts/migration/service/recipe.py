@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from ..findings.parsing import Function, called_name, unparsed
 from ..findings.suite import Suite
 
-Block = ast.stmt
 _WAIT = re.compile(r"sleep|wait\w*|poll|pause|settle|ready", re.I)
 _TASK = {"create_task", "ensure_future"}
+_OURS = ast.Name("session_mqtt_broker", ast.Load())
 
 
 @dataclass
@@ -116,8 +116,7 @@ class _Reader:
             recipe.service = given.id
         elif isinstance(given, ast.Call):
             recipe.service, recipe.construction = "service", given
-            name = ast.Name("service", ast.Store())
-            recipe.kept = [ast.fix_missing_locations(ast.Assign([name], given, lineno=1))]
+            recipe.kept = [_assignment("service", given, 1)]
         else:
             recipe.gives = unparsed(given) if given is not None else "nothing"
 
@@ -180,9 +179,7 @@ class _Reader:
         """Have a name for the broker that the fixture itself starts be that of ours."""
         for target in getattr(statement, "targets", ()):
             if isinstance(target, ast.Name):
-                value = ast.Name("session_mqtt_broker", ast.Load())
-                assign = ast.Assign([target], value, lineno=statement.lineno)
-                self._recipe.kept.append(ast.fix_missing_locations(assign))
+                self._recipe.kept.append(_assignment(target.id, _OURS, statement.lineno))
 
     def _starts(self, statement: ast.stmt) -> bool:
         """Note what starts the service, in whatever way."""
@@ -208,19 +205,19 @@ class _Reader:
             name = unparsed(item.optional_vars) if item.optional_vars else ""
             if name and name == recipe.service and isinstance(item.context_expr, ast.Call):
                 recipe.construction, recipe.enters_service = item.context_expr, True
-                target = ast.Name(name, ast.Store())
-                assign = ast.Assign([target], item.context_expr, lineno=context.lineno)
-                recipe.kept.append(ast.fix_missing_locations(assign))
+                recipe.kept.append(_assignment(name, item.context_expr, context.lineno))
             elif self._starts_broker(item.context_expr):
                 if name:
-                    target = ast.Name(name, ast.Store())
-                    value = ast.Name("session_mqtt_broker", ast.Load())
-                    assign = ast.Assign([target], value, lineno=context.lineno)
-                    recipe.kept.insert(0, ast.fix_missing_locations(assign))
+                    recipe.kept.insert(0, _assignment(name, _OURS, context.lineno))
             else:
                 kind = type(context)
                 kept = kind([item], [ast.Pass()])
                 recipe.contexts.append(ast.fix_missing_locations(kept))
+
+
+def _assignment(name: str, value: ast.expr, line: int) -> ast.Assign:
+    assign = ast.Assign([ast.Name(name, ast.Store())], value, lineno=line)
+    return ast.fix_missing_locations(assign)
 
 
 def _without_unused(statements: list[ast.stmt], service: str) -> list[ast.stmt]:

@@ -63,7 +63,6 @@ def service_option(
         ports=frozenset(broker.port for broker in brokers if broker.port is not None),
         more_imports=tuple(dict.fromkeys(text.imports)),
         remarks=tuple(text.remarks),
-        brokers=tuple(broker.name for broker in brokers),
     )
 
 
