@@ -9,7 +9,7 @@ from pathlib import Path
 
 from shared.timing import Seconds
 
-from .runs import PATIENCE, WHOSE, pytest_in
+from .runs import PATIENCE, WHOSE, overheads_in, pytest_in
 
 SUITES = Path(__file__).with_name("suites")
 
@@ -37,6 +37,6 @@ def time_fixtures(rounds: int) -> dict[str, Seconds]:
         (folder / "pytest.ini").write_text("[pytest]\naddopts = -p no:randomly -p no:asyncio\n")
         with pytest_in(folder) as process:
             process.end_well(WHOSE, PATIENCE)
-        seconds: dict[str, Seconds] = json.loads((folder / "overheads.json").read_text())
+        seconds = overheads_in(folder)
     # The first one warms up.
     return {words: seconds[test][1:] for test, words in TESTS_IN_WORDS.items()}

@@ -17,7 +17,7 @@ from shared.tables import markdown_table
 from shared.timing import Seconds
 
 from .fixtures import SUITES
-from .runs import PATIENCE, WHOSE, pytest_in
+from .runs import PATIENCE, WHOSE, overheads_in, pytest_in
 
 COUNTS = (1, 2, 4, 8)
 
@@ -57,10 +57,10 @@ def _measure(runs: int, tests: int, url: str, *words: str) -> Scale:
         processes = [stack.enter_context(pytest_in(f, *words, **variables)) for f in folders]
         for process in processes:
             process.end_well(WHOSE, PATIENCE)
-        overheads = [_overheads(folder) for folder in folders]
+        of_functions = [of for folder in folders for of in overheads_in(folder).values()]
         begin = min(process.began for process in processes)
         end = max(process.began + process.seconds for process in processes)
-    return Scale(runs * tests, end - begin, [s for of_run in overheads for s in of_run])
+    return Scale(runs * tests, end - begin, [s for of_one in of_functions for s in of_one])
 
 
 def _repository(folder: Path, tests: int) -> Path:
@@ -71,11 +71,6 @@ def _repository(folder: Path, tests: int) -> Path:
     (folder / "settings.json").write_text(json.dumps({"tests": tests}))
     (folder / "pytest.ini").write_text("[pytest]\n")
     return folder
-
-
-def _overheads(folder: Path) -> Seconds:
-    of_tests: dict[str, Seconds] = json.loads((folder / "overheads.json").read_text())
-    return [seconds for of_function in of_tests.values() for seconds in of_function]
 
 
 def scale_tables(tests: int) -> str:

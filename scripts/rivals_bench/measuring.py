@@ -5,13 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from shared.commands import CannotRunError
 from shared.modules import wait_until
+from shared.phases import FILE, overheads
 
-from .probe import FILE, WARM
+from .probe import WARM
 from .rivals import EMPTY, Rival
 from .workspace import Repository
 
@@ -90,11 +92,6 @@ def run_tests(repository: Repository, tests: int) -> Run:
     process = repository.run(repository.rival.suite, *PROBE)
     probed = repository.read(FILE)
     phases = probed["seconds"]
-    overheads = [
-        setup + teardown
-        for of_kind in phases.values()
-        for setup, teardown in zip(of_kind["setup"], of_kind["teardown"])
-    ]
     growth = None
     if tests > WARM and probed["end"] is not None:
         growth = (probed["end"] - probed["warm"]) / (tests - WARM)
@@ -104,7 +101,7 @@ def run_tests(repository: Repository, tests: int) -> Run:
         process.began + process.seconds - probed["last_test_ended"],
         probed["memory"],
         growth,
-        statistics.median(overheads),
+        statistics.median(chain.from_iterable(map(overheads, phases.values()))),
         {kind: _median_of_all_phases(of_kind) for kind, of_kind in phases.items()},
     )
 
