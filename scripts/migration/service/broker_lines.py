@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from ..findings.parsing import Function, unparsed
 from ..repository import Repository
 from .brokers import OURS, OwnBroker
-from .source_text import import_line
-from .text import Text
+from .source_text import Text, import_line
 
 _BROKER = """
 

@@ -12,8 +12,7 @@ from ..repository import Repository
 from .brokers import OURS
 from .classes import ServiceClass
 from .recipe import Recipe, names_loaded
-from .source_text import import_line, is_defined_in, place_of, source_of
-from .text import Text
+from .source_text import Text, import_line, is_defined_in, place_of, source_of
 
 
 class Builder:

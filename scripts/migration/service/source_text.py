@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..findings.parsing import Function, Module, unparsed
+
+
+@dataclass
+class Text:
+    """The imports that the lines for a service need, and what is left to do by hand."""
+
+    imports: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 def place_of(function: Function) -> str:

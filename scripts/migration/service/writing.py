@@ -19,8 +19,7 @@ from .brokers import needs_redirection, own_brokers
 from .builder import Builder, is_call_of
 from .classes import ENDS, STARTS, ServiceClass, service_class
 from .recipe import Recipe, read
-from .source_text import body_of, place_of
-from .text import Text
+from .source_text import Text, body_of, place_of
 
 
 def service_option(
