@@ -112,18 +112,22 @@ def _proof(option: Option, pytest: Pytest, collected: PytestRun) -> dict[str, An
     first = next((test.nodeid for test in useful_tests(option, collected)), "-")
     if option.is_service and not option.needs_fixture:
         evidence = f"no test asks for {option.fixture} yet"
-        return {"test": "-", "works": False, "evidence": evidence, "refusals": [], "lost": []}
+        return _nothing_shown("-", evidence)
     try:
         run = pytest.prove(option.fixture)
     except CannotRunError as error:
-        return {"test": first, "works": False, "evidence": str(error), "refusals": [], "lost": []}
+        return _nothing_shown(first, str(error))
     tests = useful_tests(option, run)
     if not tests:
         lost = [] if run.hang else lost_tests(collected, run) or [run.error]
         evidence = "\n".join(lost) or f"it hangs: {run.hang}"
-        return {"test": first, "works": False, "evidence": evidence, "refusals": [], "lost": lost}
+        return _nothing_shown(first, evidence, lost)
     proof = _evidence(option, _telling_test(option, tests, run), run, lost_tests(collected, run))
     return {**proof, "found": found_tests(collected, run)}
+
+
+def _nothing_shown(test: str, evidence: str, lost: Sequence[str] = ()) -> dict[str, Any]:
+    return {"test": test, "works": False, "evidence": evidence, "refusals": [], "lost": list(lost)}
 
 
 def _telling_test(option: Option, tests: Sequence[CollectedTest], run: PytestRun) -> CollectedTest:
