@@ -33,7 +33,6 @@ from migration.output import Output, indented
 from migration.repository import (
     PATIENCE,
     Repository,
-    count,
     encode_like,
     open_repository,
 )
@@ -41,6 +40,7 @@ from migration.service.proposals import proposals
 from migration.state import Change, State
 from shared.commands import CannotRunError, split_off_pytest_args
 from shared.environment import require
+from shared.formatting import counted
 
 NEEDED = ("rich", "libcst", "ruff")
 """The packages that this takes."""
@@ -76,8 +76,8 @@ def show_findings(
     output.data["services"] = services
     output.say(*(f"a service, and its fixture: {command}" for command in services))
     output.say(
-        f"{count(len(findings), 'finding')}, of which fix rewrites {certain}; "
-        f"{count(len(leftovers), 'piece')} of old commented code."
+        f"{counted(len(findings), 'finding')}, of which fix rewrites {certain}; "
+        f"{counted(len(leftovers), 'piece')} of old commented code."
     )
     return LEFT_TO_DO if findings or leftovers else DONE
 
@@ -101,8 +101,8 @@ def fix(repository: Repository, state: State, options: argparse.Namespace, outpu
     output.show_findings("findings", findings)
     left = waits_in_tests(findings)
     output.say(
-        f"{count(len(changes), 'file')} rewritten; {count(len(findings), 'finding')} left to you, "
-        f"{len(left)} of them in tests that wait for background work."
+        f"{counted(len(changes), 'file')} rewritten; {counted(len(findings), 'finding')} left to "
+        f"you, {len(left)} of them in tests that wait for background work."
     )
     return LEFT_TO_DO if left else DONE
 

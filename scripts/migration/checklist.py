@@ -6,10 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from shared.formatting import counted
+
 from .diagnosis import BACKGROUND
 from .findings import Finding, commented_leftovers, scan
 from .findings.suite import Suite
-from .repository import Repository, count
+from .repository import Repository
 from .service.proposals import proposals
 from .state import FOLDER, State
 from .wiring import wired_options, wired_services
@@ -45,7 +47,7 @@ def _set_up(repository: Repository, state: State) -> Iterator[Item]:
     yield Item(
         "Back up the files that are changed",
         bool(kept or ((options or services) and proof)),
-        f"{count(kept, 'file')} kept as before, in {FOLDER}/" if kept else nothing,
+        f"{counted(kept, 'file')} kept as before, in {FOLDER}/" if kept else nothing,
         f"{_way_to_wire(repository)} (it backs up what it touches)",
     )
     shown = [number for number in options if number != 2 or 1 not in options]  # 1 has all of 2
@@ -85,10 +87,10 @@ def _tests(repository: Repository, state: State) -> Iterator[Item]:
     is_current = evidence is not None and evidence["fingerprint"] == repository.fingerprint()
     failing = _fail_for_want_of_background(evidence) if is_current else []
     places = _places((f"{wait.path}:{wait.line}" for wait in waits), "scan lists")
-    found = [f"{count(len(waits), 'wait')}, {places}"] if waits else []
+    found = [f"{counted(len(waits), 'wait')}, {places}"] if waits else []
     if failing:
         places = _places(failing, "verify names")
-        found.append(f"{count(len(failing), 'test')} that waited, {places}")
+        found.append(f"{counted(len(failing), 'test')} that waited, {places}")
     is_good = bool(evidence and is_current and evidence["is_good"])
     if waits and is_good:
         found.append("the tests pass as they are")
@@ -181,6 +183,6 @@ def _cleaned(repository: Repository) -> Item:
     return Item(
         "Remove old commented code",
         not leftovers,
-        f"{count(len(leftovers), 'piece')}, {places}" if leftovers else "there is none",
+        f"{counted(len(leftovers), 'piece')}, {places}" if leftovers else "there is none",
         "remove it by hand (scan lists it)",
     )

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from shared.formatting import counted
+
 from .findings import Finding
 from .findings.sources import OUR_FOLDER
-from .repository import count
 from .state import Change
 
 
@@ -49,7 +50,7 @@ class Output:
         for action in dict.fromkeys(change.action for change in ours):
             of_it = [change for change in ours if change.action == action]
             folder = of_it[0].path.as_posix().partition(f"{OUR_FOLDER}/")[0]
-            self.say(f"{action} {folder}{OUR_FOLDER}/, {count(len(of_it), 'file')}")
+            self.say(f"{action} {folder}{OUR_FOLDER}/, {counted(len(of_it), 'file')}")
 
     def show_findings(self, name: str, findings: Sequence[Finding]) -> None:
         """Show what was found."""

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import mqtt_testing_probes
 from shared.commands import CannotRunError
+from shared.formatting import counted
 from shared.pytest_process import InterruptedPytest
 from speedup.run import SWITCH
 
 from . import probe
-from .repository import PATIENCE, Repository, count
+from .repository import PATIENCE, Repository
 
 if TYPE_CHECKING:
     from shared.progress import Progress
@@ -290,7 +291,7 @@ def left_out(errors: Mapping[str, str]) -> list[str]:
     """Say which files pytest cannot collect."""
     if not errors:
         return []
-    head = f"pytest cannot collect {count(len(errors), 'file')}, and goes on without:"
+    head = f"pytest cannot collect {counted(len(errors), 'file')}, and goes on without:"
     return [head, *(f"    {path}: {reason}" for path, reason in errors.items())]
 
 

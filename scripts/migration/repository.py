@@ -114,11 +114,6 @@ def _find_python(root: Path, named: str | None, default: str) -> str:
     return str(Path(found).absolute())
 
 
-def count(number: int, noun: str) -> str:
-    """Write a number of things: 1 file, 2 files."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 # --- Texts --------------------------------------------------------------------------------------
 
 

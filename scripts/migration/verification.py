@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from shared.formatting import counted
+
 from .before import as_it_was
 from .collected import found_tests, lost_tests
 from .diagnosis import DIAGNOSES
 from .findings import Finding, scan
 from .pytest_runs import CollectedTest, Pytest, PytestRun
-from .repository import Repository, count
+from .repository import Repository
 from .sides import AFTER, BEFORE, Outcome, Ran, figures, in_repository, leaving_out, run_side
 from .slowest import Slow, slowest
 from .state import State
@@ -234,7 +236,7 @@ def _without_broker(before: Ran) -> list[str]:
         return []
     return [
         f"the before side got no connection to {places}, where nothing answers: "
-        f"{count(len(failed), 'test')} failed there. Start that broker, and verify again"
+        f"{counted(len(failed), 'test')} failed there. Start that broker, and verify again"
     ]
 
 

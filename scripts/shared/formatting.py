@@ -22,6 +22,12 @@ def factor(ratio: float | None) -> str:
     return f"{ratio:.1f} x" if ratio < 9.95 else f"{ratio:,.0f} x"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number of things: 1 file, 2 files."""
+    plural = {"process": "processes"}.get(noun, f"{noun}s")
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 def mebibytes(kibibytes: float) -> str:
     """Write an amount of memory."""
     return f"{kibibytes / 1024:,.0f} MiB"

@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from shared.formatting import duration, factor
+from shared.formatting import counted, duration, factor
 
 from . import charts, colours
 from .comparison import Comparison
@@ -157,7 +157,7 @@ def _left_in_all(left: dict[str, list[Thing]]) -> str:
     things = sum(map(len, left.values()))
     if not things:
         return "nothing"
-    return f"{_count(things, 'thing')} by {_count(len(left), 'test')}"
+    return f"{counted(things, 'thing')} by {counted(len(left), 'test')}"
 
 
 def _left(left: dict[str, list[Thing]], run: Run) -> Iterator[Sequence[str]]:
@@ -181,7 +181,7 @@ def _ends(things: Sequence[Thing], stayed: set[tuple[str, int, int]]) -> str:
 
 def _counted(things: Sequence[Thing]) -> str:
     kinds = Counter(thing.kind for thing in things)
-    return ", ".join(_count(number, kind) for kind, number in kinds.items())
+    return ", ".join(counted(number, kind) for kind, number in kinds.items())
 
 
 def _named(things: Sequence[Thing]) -> str:
@@ -189,15 +189,10 @@ def _named(things: Sequence[Thing]) -> str:
     for kind, number in Counter(thing.kind for thing in things).items():
         names = [thing.name for thing in things if thing.kind == kind]
         more = ", ..." if number > NAMES_SHOWN else ""
-        texts.append(f"{_count(number, kind)} ({', '.join(names[:NAMES_SHOWN])}{more})")
+        texts.append(f"{counted(number, kind)} ({', '.join(names[:NAMES_SHOWN])}{more})")
     return ", ".join(texts)
 
 
 def _shared(run: Run) -> str:
     shared = run.seen.shared()
     return "; ".join(f"{_counted(things)} by {fixture}" for fixture, things in shared.items())
-
-
-def _count(number: int, noun: str) -> str:
-    plural = {"process": "processes"}.get(noun, f"{noun}s")
-    return f"{number:,} {noun if number == 1 else plural}"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
-from shared.formatting import duration, factor
+from shared.formatting import counted, duration, factor
 from shared.machine import circumstances, in_words, mosquitto_version
 from shared.tables import figures_table
 
@@ -67,7 +67,7 @@ def _count(count: int, run: Run) -> str:
 
 
 def _lines(noise: Sequence[str]) -> str:
-    return f"{len(noise)} line{'s' * (len(noise) != 1)}" if noise else "none"
+    return counted(len(noise), "line") if noise else "none"
 
 
 def notes(comparison: Comparison, description: dict[str, Any]) -> Iterator[str]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from shared.formatting import counted
+
 from ..output import Output
 from ..pytest_runs import left_out
-from ..repository import Repository, count
+from ..repository import Repository
 from ..slowest import in_words
 from ..state import State
 from ..wiring import wired_options, wired_services
@@ -38,7 +40,7 @@ def run_verification(
             f"    it {regression.diagnosis}",
         )
     if verification.newly_passing:
-        output.say(f"{count(len(verification.newly_passing), 'test')} passing now, not before.")
+        output.say(f"{counted(len(verification.newly_passing), 'test')} passing now, not before.")
     output.say(*(f"Note: {remark}" for remark in verification.remarks))
     output.say(*in_words(verification.slowest))
     if verification.is_good:
