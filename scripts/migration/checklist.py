@@ -10,14 +10,12 @@ from shared.formatting import counted
 
 from .diagnosis import BACKGROUND
 from .findings import Finding, commented_leftovers, scan
+from .findings.finding import WAIT
 from .findings.suite import Suite
 from .repository import Repository
 from .service.proposals import proposals
 from .state import FOLDER, State
 from .wiring import wired_options, wired_services
-
-WAIT = "wait-for-background"
-"""The kind of the findings that keep a test from passing with the fast fixture."""
 
 SHOWN = 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from .finding import Finding
+from .finding import WAIT, Finding
 from .parsing import Function, called_name, calls_in, keyword_value, shortened
 from .pauses import PUBLISHERS
 from .sleeps import SLEEPS
@@ -37,8 +37,7 @@ def check_delays(suite: Suite) -> Iterator[Finding]:
             f"{home.title} publishes after a delay, {shortened(call)}, in the hope that "
             f"{called_name(receiver)}() has subscribed by then"
         )
-        path, kind = home.module.path, "wait-for-background"
-        yield Finding(path, call.lineno, kind, what, _INSTEAD, False, tuple(tests))
+        yield Finding(home.module.path, call.lineno, WAIT, what, _INSTEAD, False, tuple(tests))
 
 
 def _delayed(suite: Suite, function: Function) -> Iterator[tuple[Function, ast.Call]]:

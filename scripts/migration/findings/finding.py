@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+WAIT = "wait-for-background"
+"""The kind of the findings that keep a test from passing with the fast fixture."""
+
 
 @dataclass(frozen=True)
 class Finding:

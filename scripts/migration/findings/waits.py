@@ -8,14 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from .advice import instead_of
 from .certainty import Rewriter
-from .finding import Finding
+from .finding import WAIT, Finding
 from .makers import sleeps_behind_brokers
 from .parsing import LOOPS, Function, Module
 from .pauses import lets_time_pass, program_before
 from .sleeps import Wait, causes, name_looked_at, waits_in
 from .suite import Suite
-
-KIND = "wait-for-background"
 
 
 def check_waits(suite: Suite) -> Iterator[Finding]:
@@ -38,7 +36,7 @@ def _finding(suite: Suite, cause: Wait, users: Sequence[Wait]) -> Finding:
     return Finding(
         cause.function.module.path,
         cause.sleep.lineno,
-        KIND,
+        WAIT,
         _describe(cause, wait, len({c.function for c in callers} - {wait.function})),
         "; ".join(rewrite.statements) if rewrite else instead_of(suite, wait),
         rewrite is not None,
