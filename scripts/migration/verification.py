@@ -47,6 +47,13 @@ class Regression:
     reason: str
     diagnosis: str
 
+    def in_words(self) -> str:
+        """Say what became of it, and why."""
+        return (
+            f"{self.nodeid}: passed before, {self.outcome} now: {self.reason}\n"
+            f"    it {self.diagnosis}"
+        )
+
 
 @dataclass(frozen=True)
 class Verification:
@@ -105,7 +112,7 @@ def verify(
     reasons = [
         *_ended_in_a_test(before, after),
         *_not_in_effect(repository, after),
-        *(_in_words(r) for r in regressions[:1]),
+        *(r.in_words() for r in regressions[:1]),
         *lost_tests(_in_place(before.told), after.told),
         *_nothing_passes(after),
         *_no_faster(repository, no_broker, is_faster=is_faster),
@@ -171,13 +178,6 @@ def _not_in_effect(repository: Repository, after: Ran) -> Iterator[str]:
     if not any(used.get(name) for name in wanted):
         names = " or ".join(wanted) or "what was wired"
         yield (after.told.refusals or [f"not in effect: no test that ran has used {names}"])[0]
-
-
-def _in_words(regression: Regression) -> str:
-    return (
-        f"{regression.nodeid}: passed before, {regression.outcome} now: {regression.reason}\n"
-        f"    it {regression.diagnosis}"
-    )
 
 
 def _nothing_passes(after: Ran) -> Iterator[str]:

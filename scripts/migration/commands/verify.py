@@ -34,11 +34,7 @@ def run_verification(
         state.save()
     output.data.update(evidence)
     output.say(*left_out(verification.uncollected))
-    for regression in verification.regressions:
-        output.say(
-            f"{regression.nodeid}: passed before, {regression.outcome} now: {regression.reason}",
-            f"    it {regression.diagnosis}",
-        )
+    output.say(*(regression.in_words() for regression in verification.regressions))
     if verification.newly_passing:
         output.say(f"{counted(len(verification.newly_passing), 'test')} passing now, not before.")
     output.say(*(f"Note: {remark}" for remark in verification.remarks))
