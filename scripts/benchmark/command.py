@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
-from shared.commands import CannotRunError, exit_status_of
+from shared.commands import exit_status_of
 from shared.modules import BrokerError
 from shared.progress import Progress
 from shared.tables import show
@@ -34,8 +34,6 @@ def bench(options: argparse.Namespace) -> int:
             progress.clear()
             show(table)
             print()
-    except BrokerError as error:
-        raise CannotRunError(str(error)) from None
     finally:
         progress.clear()
     return 0
@@ -43,10 +41,7 @@ def bench(options: argparse.Namespace) -> int:
 
 def show_scale(options: argparse.Namespace) -> int:
     """Show how it grows, and return the exit status."""
-    try:
-        print(scale_tables(options.scale))
-    except BrokerError as error:
-        raise CannotRunError(str(error)) from None
+    print(scale_tables(options.scale))
     return 0
 
 
@@ -60,4 +55,4 @@ def main(words: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(sys.argv[1:] if words is None else words)
     action = bench if options.scale is None else show_scale
-    return exit_status_of("bench", lambda: action(options))
+    return exit_status_of("bench", lambda: action(options), BrokerError)

@@ -100,13 +100,10 @@ def report(options: argparse.Namespace) -> int:
         raise CannotRunError("there is no /proc to see processes and memory in: run it on Linux")
     rivals = [rival for rival in RIVALS if rival.name in options.only]
     load = os.getloadavg()[0]
-    try:
-        mosquitto = mosquitto_version(find_mosquitto()) or "unknown"
-        with tempfile.TemporaryDirectory(prefix="mqtt-rivals-") as folder:
-            contest = Contest(rivals, Path(folder), options.tests)
-            contest.hold(options.rounds)
-    except BrokerError as error:
-        raise CannotRunError(str(error)) from None
+    mosquitto = mosquitto_version(find_mosquitto()) or "unknown"
+    with tempfile.TemporaryDirectory(prefix="mqtt-rivals-") as folder:
+        contest = Contest(rivals, Path(folder), options.tests)
+        contest.hold(options.rounds)
     conditions = circumstances({**contest.versions, "mosquitto": mosquitto})
     print("\n\n".join(tables(contest.results, options.tests)))
     print(f"\n{in_words(conditions)}; {options.rounds} rounds; load {load:.1f} at the start")
@@ -130,4 +127,4 @@ def main(words: Sequence[str] | None = None) -> int:
         "--json", type=Path, metavar="FILE", default=FOLDER / "figures.json", help="all figures"
     )
     options = parser.parse_args(sys.argv[1:] if words is None else words)
-    return exit_status_of("rivals", lambda: report(options))
+    return exit_status_of("rivals", lambda: report(options), BrokerError)

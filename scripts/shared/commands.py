@@ -29,11 +29,12 @@ def split_off_pytest_args(words: Sequence[str]) -> tuple[list[str], list[str]]:
     return list(words[:place]), list(words[place + 1 :])
 
 
-def exit_status_of(script: str, action: Callable[[], int]) -> int:
-    """Do *action*, and turn what can go wrong into one message of *script*."""
+def exit_status_of(script: str, action: Callable[[], int], *others: type[Exception]) -> int:
+    """Do *action*, and turn what can go wrong, *others* included, into one message of *script*."""
+    errors: tuple[type[Exception], ...] = (CannotRunError, *others)
     try:
         return action()
-    except CannotRunError as error:
+    except errors as error:
         print(f"{script}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

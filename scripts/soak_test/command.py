@@ -95,14 +95,11 @@ def conditions() -> dict[str, Any]:
     """Return what the figures are taken on.
 
     Raises:
-        CannotRunError: it is not possible here.
+        CannotRunError, BrokerError: it is not possible here.
     """
     if not Path("/proc/self/environ").exists():
         raise CannotRunError("there is no /proc to see processes and memory in: run it on Linux")
-    try:
-        mosquitto = mosquitto_version(find_mosquitto()) or "unknown"
-    except BrokerError as error:
-        raise CannotRunError(str(error)) from None
+    mosquitto = mosquitto_version(find_mosquitto()) or "unknown"
     versions = {**installed_versions(), "mosquitto": mosquitto}
     return {**circumstances(versions), "load_at_start": os.getloadavg()[0]}
 
@@ -142,4 +139,4 @@ def report(options: argparse.Namespace) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """Do it; return the exit status."""
     options = parse(sys.argv[1:] if words is None else words)
-    return exit_status_of("soak", lambda: report(options))
+    return exit_status_of("soak", lambda: report(options), BrokerError)
