@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from shared.commands import CannotRunError
 
+from .findings.parsing import names_in
 from .repository import Repository, decode
 
 
@@ -36,19 +37,18 @@ def conftest_of(repository: Repository) -> ast.Module:
 
 def names_bound_in(tree: ast.Module) -> set[str]:
     """Return the names that a module imports, defines or assigns to."""
-    names = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name for alias in node.names}
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-    return names
+    defined = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return defined | _imported(ast.walk(tree)) | names_in(tree, ast.Store)
 
 
 def imports_in(tree: ast.Module) -> set[str]:
     """Return the names that the module itself imports, at its top level."""
-    nodes = (node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom)))
-    return {alias.asname or alias.name for node in nodes for alias in node.names}
+    return _imported(tree.body)
+
+
+def _imported(nodes: Iterable[ast.AST]) -> set[str]:
+    statements = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
+    return {alias.asname or alias.name for node in statements for alias in node.names}
 
 
 def overrides_in(tree: ast.Module) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from shared.commands import CannotRunError
 
+from .findings.parsing import names_in
 from .findings.sources import OUR_FOLDER, OUR_MODULES, SIGN_OF_OURS, python_files, read_source
 from .repository import Repository
 from .state import Change, State
@@ -117,9 +118,7 @@ def _names_in(content: bytes) -> set[str]:
     except (SyntaxError, ValueError):
         return set()
     defined = {n.name for n in tree.body if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
-    nodes = (node for statement in tree.body for node in ast.walk(statement))
-    stored = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return defined | stored
+    return defined | names_in(tree, ast.Store)
 
 
 def _importers(repository: Repository, name: str) -> Iterator[tuple[str, list[str]]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .findings import Finding
+from .findings.parsing import FUNCTIONS
 from .repository import Repository, decode
 
 
@@ -147,7 +148,7 @@ def _shares_its_service(repository: Repository, path: Path, source: str) -> bool
     texts = [decode(content, p) for p in places if (content := repository.read(p)) is not None]
     overridden = {"camera_detector", *(n for text in texts for n in _OVERRIDDEN.findall(text))}
     return any(
-        isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        isinstance(node, FUNCTIONS)
         and node.name in overridden
         and re.search(rf"\b{node.name}\b", source)
         and any(_SHARED_FIXTURE.search(ast.unparse(d)) for d in node.decorator_list)
@@ -167,7 +168,7 @@ def _source_of(repository: Repository, nodeid: str) -> tuple[range, str]:
     for name in names:
         inside = getattr(node, "body", ())
         node = next((n for n in inside if getattr(n, "name", None) == name), node)
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    if not isinstance(node, FUNCTIONS):
         return range(0), ""
     lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
     return lines, ast.get_source_segment(text, node) or ""

@@ -310,6 +310,12 @@ def strings_in(node: ast.AST) -> list[str]:
     return [value for value in constants if isinstance(value, str)]
 
 
+def names_in(node: ast.AST, context: type[ast.expr_context]) -> set[str]:
+    """Return the names that a node reads (`ast.Load`) or binds (`ast.Store`)."""
+    names = (n for n in ast.walk(node) if isinstance(n, ast.Name))
+    return {name.id for name in names if isinstance(name.ctx, context)}
+
+
 def bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
     """Yield the targets that *node* binds, each with what it gets its value from."""
     if isinstance(node, ast.Assign):

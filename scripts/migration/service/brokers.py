@@ -107,12 +107,7 @@ def _described(suite: Suite, function: Function) -> OwnBroker:
     port = next(iter(_fixed_ports(function)), None)
     if given is None or (isinstance(given, ast.Constant) and given.value is None):
         return OwnBroker(function, "", port=port)
-    assigned = {
-        unparsed(target): node.value
-        for node in function.own_nodes
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-    }
+    assigned = {name: values[-1] for name, values in function.bound.items()}
     translation = _Translation(suite, function, assigned)
     expression = translation.of(given, function.fixture_name)
     used = (

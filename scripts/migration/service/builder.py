@@ -7,11 +7,11 @@ import builtins
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import indent
 
-from ..findings.parsing import Function, Module
+from ..findings.parsing import Function, Module, names_in
 from ..repository import Repository
 from .brokers import OURS
 from .classes import ServiceClass
-from .recipe import Recipe, names_loaded
+from .recipe import Recipe
 from .source_text import Text, import_line, is_defined_in, place_of, source_of
 
 
@@ -35,7 +35,8 @@ class Builder:
     def written(self, recipe: Recipe, start: str | None, slow: Function) -> str:
         """Write it, for what a recipe keeps."""
         kept = [s for s in recipe.kept if not is_call_of(s, recipe, start)]
-        loaded = {name for node in (*kept, *recipe.contexts) for name in names_loaded(node)}
+        needing = (*kept, *recipe.contexts)
+        loaded = {name for node in needing for name in names_in(node, ast.Load)}
         parameters = [p for p in slow.params if p in loaded and p not in ("self", "cls")]
         if slow.owner is not None and "self" in loaded:
             self._text.remarks.append(
@@ -82,12 +83,7 @@ class Builder:
         """Yield the imports of what the slow fixture's module defines; others go to the top."""
         if module.path == self._repository.conftest:
             return
-        bound = {
-            n.id
-            for s in kept
-            for n in ast.walk(s)
-            if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
-        }
+        bound = {name for statement in kept for name in names_in(statement, ast.Store)}
         own = []
         for name in sorted(loaded - bound - set(dir(builtins)) - {self._service.name, OURS}):
             line = import_line(module, name, self._repository.tests)

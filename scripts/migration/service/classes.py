@@ -6,12 +6,9 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Union
 
-from ..findings.parsing import Function, Module, called_name, unparsed
+from ..findings.parsing import FUNCTIONS, Function, FunctionNode, Module, called_name, unparsed
 from ..findings.suite import Suite
-
-Method = Union[ast.FunctionDef, ast.AsyncFunctionDef]
 
 ENDS = re.compile(
     r"a?close|stop|shutdown|cleanup|clean_up|terminate|quit|halt|end|finish|disconnect|destroy"
@@ -33,8 +30,8 @@ class ServiceClass:
     """A class, or a function that builds the service, and its methods."""
 
     name: str
-    node: ast.ClassDef | Method | None
-    methods: dict[str, Method]
+    node: ast.ClassDef | FunctionNode | None
+    methods: dict[str, FunctionNode]
     """Its own and those of its bases, as far as they are in the repository."""
 
     # --- The constructor ----------------------------------------------------------------------
@@ -43,7 +40,7 @@ class ServiceClass:
     def parameters(self) -> list[str]:
         """The names of what it is built with, in order."""
         function = self.node if self._is_function else self.methods.get("__init__")
-        if not isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if not isinstance(function, FUNCTIONS):
             return []
         arguments = function.args
         positional = [*arguments.posonlyargs, *arguments.args][0 if self._is_function else 1 :]
@@ -51,7 +48,7 @@ class ServiceClass:
 
     @property
     def _is_function(self) -> bool:
-        return isinstance(self.node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        return isinstance(self.node, FUNCTIONS)
 
     # --- The background -----------------------------------------------------------------------
 
@@ -133,22 +130,18 @@ def service_class(suite: Suite, dotted: str) -> ServiceClass:
     if isinstance(definition, Function):
         node = definition.node
         assert not isinstance(node, ast.Module)
-        made = _class_of_result(suite, home, node)
+        made = _class_of_result(suite, definition)
         return ServiceClass(name, node, made.methods if made else {})
     return ServiceClass(name, definition, dict(_methods(suite, home, definition)))
 
 
-def _class_of_result(suite: Suite, home: Module, function: Method) -> ServiceClass | None:
+def _class_of_result(suite: Suite, function: Function) -> ServiceClass | None:
     """Return the class of what a function builds, by its annotation or what it returns."""
-    values = [n.value for n in ast.walk(function) if isinstance(n, ast.Return) and n.value]
-    made = {
-        unparsed(target): node.value
-        for node in ast.walk(function)
-        if isinstance(node, ast.Assign)
-        for target in node.targets
-    }
-    calls = [made.get(unparsed(value), value) for value in values]
-    names = [function.returns, *(c.func for c in calls if isinstance(c, ast.Call))]
+    home = function.module
+    values = [n.value for n in function.own_nodes if isinstance(n, ast.Return) and n.value]
+    calls = [function.bound.get(unparsed(value), [value])[-1] for value in values]
+    said = getattr(function.node, "returns", None)
+    names = [said, *(c.func for c in calls if isinstance(c, ast.Call))]
     for node in filter(None, names):
         found = suite.defined(home, home.resolve(node))
         if found and isinstance(found[1], ast.ClassDef):
@@ -159,14 +152,14 @@ def _class_of_result(suite: Suite, home: Module, function: Method) -> ServiceCla
 
 def _methods(
     suite: Suite, home: Module, node: ast.ClassDef, depth: int = 5
-) -> Iterator[tuple[str, Method]]:
+) -> Iterator[tuple[str, FunctionNode]]:
     """Yield the methods of the bases, then its own, which so win."""
     for base in node.bases if depth else ():
         found = suite.defined(home, home.resolve(base))
         if found and isinstance(found[1], ast.ClassDef) and found[1] is not node:
             yield from _methods(suite, found[0], found[1], depth - 1)
     for inner in node.body:
-        if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        if isinstance(inner, FUNCTIONS):
             yield inner.name, inner
 
 
@@ -185,7 +178,7 @@ def _method_of_self(node: ast.AST) -> str | None:
     return getattr(node, "attr", None) if is_attribute else None
 
 
-def _loops(method: Method) -> list[ast.While]:
+def _loops(method: FunctionNode) -> list[ast.While]:
     return [node for node in ast.walk(method) if isinstance(node, ast.While)]
 
 

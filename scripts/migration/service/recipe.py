@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from ..findings.parsing import Function, called_name, unparsed
+from ..findings.parsing import Function, called_name, names_in, unparsed
 from ..findings.suite import Suite
 
 _WAIT = re.compile(r"sleep|wait\w*|poll|pause|settle|ready", re.I)
@@ -223,7 +223,7 @@ def _assignment(name: str, value: ast.expr, line: int) -> ast.Assign:
 def _without_unused(statements: list[ast.stmt], service: str) -> list[ast.stmt]:
     """Leave out the assignments to names that nothing uses any more."""
     for _ in range(len(statements)):
-        used = {service, *(n for s in statements for n in names_loaded(s))}
+        used = {service, *(n for s in statements for n in names_in(s, ast.Load))}
         kept = [s for s in statements if not _is_unused_assignment(s, used)]
         if len(kept) == len(statements):
             break
@@ -237,9 +237,3 @@ def _is_unused_assignment(statement: ast.stmt, used: set[str]) -> bool:
     targets = [node for t in statement.targets for node in ast.walk(t)]
     names = {node.id for node in targets if isinstance(node, ast.Name)}
     return all(isinstance(t, (ast.Name, ast.Tuple)) for t in statement.targets) and not names & used
-
-
-def names_loaded(node: ast.AST) -> set[str]:
-    """Return the names that a node reads."""
-    nodes = (n for n in ast.walk(node) if isinstance(n, ast.Name))
-    return {n.id for n in nodes if isinstance(n.ctx, ast.Load)}

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..findings.parsing import Function, Module, unparsed
+from ..findings.parsing import Function, Module, names_in, unparsed
 
 
 @dataclass
@@ -68,10 +68,7 @@ def _place_seen_from(tests: Path, module: Module, node: ast.ImportFrom) -> str |
 
 def is_defined_in(module: Module, name: str) -> bool:
     """Return whether a module defines a name, or assigns to it."""
-    for node in module.tree.body:
-        if getattr(node, "name", None) == name:
-            return True
-        stored = (n for n in ast.walk(node) if isinstance(n, ast.Name))
-        if any(n.id == name and isinstance(n.ctx, ast.Store) for n in stored):
-            return True
-    return False
+    return any(
+        getattr(node, "name", None) == name or name in names_in(node, ast.Store)
+        for node in module.tree.body
+    )
