@@ -30,12 +30,7 @@ from migration.copies import check_renames
 from migration.findings import commented_leftovers, scan
 from migration.findings.suite import Suite
 from migration.output import Output, indented
-from migration.repository import (
-    PATIENCE,
-    Repository,
-    encode_like,
-    open_repository,
-)
+from migration.repository import PATIENCE, Repository, encode_like, open_repository
 from migration.service.proposals import proposals
 from migration.state import Change, State
 from shared.commands import CannotRunError, split_off_pytest_args

@@ -17,14 +17,7 @@ from speedup.run import Run, Side
 from speedup.running import Suite, run_tests
 
 from .before import COPY
-from .pytest_runs import (
-    PLUGIN,
-    Pytest,
-    PytestRun,
-    clean_environment,
-    no_traces,
-    read_news,
-)
+from .pytest_runs import PLUGIN, Pytest, PytestRun, clean_environment, no_traces, read_news
 from .state import FOLDER
 
 BEFORE, AFTER = Side("before", "as it was"), Side("after", "as it is")

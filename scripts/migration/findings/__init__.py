@@ -45,12 +45,7 @@ NOWHERE = Path()
 """No folder in particular: test files are known by their names, and by those of their folders."""
 
 _CHECKS_OF_ALL = (check_waits, check_makers, check_delays)
-_CHECKS = (
-    check_ports,
-    check_client_ids,
-    check_endings,
-    check_imports,
-)
+_CHECKS = (check_ports, check_client_ids, check_endings, check_imports)
 
 
 def scan(repo: Path, tests: Path = NOWHERE) -> list[Finding]:
