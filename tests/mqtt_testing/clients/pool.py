@@ -60,6 +60,9 @@ class SharedMQTTPool(ClientListener):
         self._loans: dict[Any, Loan] = {}
         self._lending: list[Lending] = []
         self._publications = Publications()
+        self.topics = self._publications.topics
+        """Those on which clients of this process have published."""
+
         self._outsiders: weakref.WeakSet[Any] = weakref.WeakSet()
         self.start_of_test: int | None = None
         self.other_brokers: set[tuple[str, int]] = set()
@@ -84,11 +87,6 @@ class SharedMQTTPool(ClientListener):
     def ref_count(self) -> int:
         """How many clients are on loan."""
         return len(self._loans)
-
-    @property
-    def topics(self) -> set[str]:
-        """The topics on which clients of this process have published."""
-        return self._publications.topics
 
     def watch(self) -> Observer:
         """Return the shared connection once it sees what is published from here on.
@@ -335,7 +333,7 @@ class SharedMQTTPool(ClientListener):
             loan.sessions.add(paho.session_of(client))
         will = paho.will_of(client)
         if will is not None:
-            self._publications.topics.add(will.topic)
+            self.topics.add(will.topic)
         loan.answered.set()
         for lending in tuple(self._lending):
             lending.answered()
