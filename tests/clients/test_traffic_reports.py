@@ -335,22 +335,29 @@ def test_an_external_broker_has_no_log_to_read(repository, monkeypatch):
         result = run(
             repository,
             """
-    def test_it(lamp, test_mqtt_broker):
+    def test_it(lamp, test_mqtt_broker, mqtt_client_factory, mqtt_monitor):
         stranger = new_client("stranger")
         answers = []
         stranger.on_connect = lambda *args: answers.append(args)
         stranger.connect(test_mqtt_broker.host, test_mqtt_broker.port)
         while not answers: stranger.loop(0.1)
         lamp.publish("lamp/state", "s3cret")
+        mqtt_monitor.wait_for("lamp/state")
+        mqtt_client_factory().publish("of/nameless")
+        mqtt_monitor.wait_for("of/nameless")
+        new_client("").publish("never", qos=1)
         assert 0
         """,
             head=CLIENT,
         )
     [timeline] = timelines_of(result)
-    assert [(who.split("-")[0], what) for who, what in timeline] == [
+    assert [(re.sub(r"-.*|\d+", "", who), what) for who, what in timeline] == [
         ("lamp", "connected"),
         ("stranger", "refused, code 5"),
         ("lamp", "lamp/state: b'***' (QoS 0)"),
+        ("port ", "connected"),
+        ("port ", "of/nameless: b'' (QoS 0)"),
+        ("no client id", "never: b'' (QoS 1), which has not arrived"),
     ]
 
 

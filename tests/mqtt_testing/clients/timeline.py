@@ -6,6 +6,7 @@ import re
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 from ..broker.connections import REFUSED, LoggedEvent, logged_events
@@ -18,7 +19,7 @@ from .admission import MQTTConnectionError
 from .limits import LATEST, REPORT_PATIENCE
 from .listeners import listeners_of
 from .pool import SharedMQTTPool
-from .traffic import Answered, Published
+from .traffic import Answered, Name, Published
 
 TITLE = "MQTT traffic (milliseconds since the test's set-up began)"
 
@@ -106,7 +107,13 @@ def _named(notes: Sequence[_Note], brokers: Iterable[SessionBroker]) -> list[_No
     if any(isinstance(note.client, int) for note in notes):  # else the whole log need not be read
         logged = [event for broker in brokers for event in logged_events(broker.log)]
         names = {event.port: event.client_id for event in logged if event.port > 0}
-    return [note.named(names) for note in notes]
+    return [replace(note, client=_name(note.client, names)) for note in notes]
+
+
+def _name(client: Name, names: Mapping[int, str]) -> str:
+    if isinstance(client, int):
+        return names.get(client, f"port {client}")  # of a broker whose log is not ours to read
+    return client or "no client id"
 
 
 def _look_at(pool: SharedMQTTPool, brokers: int) -> Arrived:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Union
+from dataclasses import dataclass
+from typing import Any, Union
 
 from ..originals import time
 from ..wire.packets import MQTTMessage
@@ -20,7 +20,8 @@ Name = Union[str, int]
 _PORT = "_mqtt_port"
 
 
-class Published(NamedTuple):
+@dataclass
+class Published:
     """A message that a client has accepted for publication, its payload as it was given."""
 
     number: int
@@ -31,10 +32,6 @@ class Published(NamedTuple):
     qos: int
     retain: bool
 
-    def named(self, names: Mapping[int, str]) -> Published:
-        """Return this with a client id in place of a port."""
-        return self._replace(client=_name(self.client, names))
-
     @property
     def message(self) -> MQTTMessage:
         """What the broker gets to see."""
@@ -43,7 +40,8 @@ class Published(NamedTuple):
         return MQTTMessage(self.topic or "", payload, self.qos, bool(self.retain))
 
 
-class Answered(NamedTuple):
+@dataclass
+class Answered:
     """The CONNACK of a client; its code is 0 where the broker lets it in."""
 
     time: float
@@ -51,16 +49,6 @@ class Answered(NamedTuple):
     port: int
     code: int
     will: MQTTMessage | None
-
-    def named(self, names: Mapping[int, str]) -> Answered:
-        """Return this with a client id in place of a port."""
-        return self._replace(client=_name(self.client, names))
-
-
-def _name(client: Name, names: Mapping[int, str]) -> str:
-    if isinstance(client, int):
-        return names.get(client, f"port {client}")  # of a broker whose log is not ours to read
-    return client or "no client id"
 
 
 published: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
