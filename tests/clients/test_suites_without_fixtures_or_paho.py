@@ -1,9 +1,13 @@
 """Clients that are not made of paho: plain sockets, and what event loops open."""
 
+import socket
+import struct
+
 import pytest
 from helpers.drop_in import Repository, assert_green_and_silent
 from helpers.plain_client import PLAIN_CLIENT
 from mqtt_test_broker import TestMQTTBroker
+from mqtt_testing.clients.ending import end_connection
 
 
 @pytest.fixture
@@ -247,6 +251,15 @@ def test_what_a_test_leaves_is_ended_without_its_will_and_named(repository):
         ]
     )
     assert "test_leak" not in result.stdout.str()
+
+
+def test_a_connection_that_the_broker_resets_has_ended():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as connection:
+        connection.connect(server.getsockname())
+        accepted, _ = server.accept()
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        end_connection(connection)
 
 
 def test_a_session_that_a_test_leaves_is_ended(repository):

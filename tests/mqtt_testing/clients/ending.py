@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
 from typing import Any, Callable
 
 import paho.mqtt.client as mqtt
@@ -76,20 +75,15 @@ def end_connection(connection: socket.socket, timeout: float = limits.TIMEOUT) -
     Raises:
         TimeoutError: the broker did not close the connection for *timeout* seconds.
     """
-    with socket.socket(fileno=os.dup(connection.fileno())) as stream, _cutting(stream):
+    with socket.socket(fileno=os.dup(connection.fileno())) as stream:
         stream.settimeout(timeout)
-        stream.sendall(DISCONNECT)
-        _wait_for_end(stream, time.monotonic() + timeout)
-
-
-@contextlib.contextmanager
-def _cutting(stream: socket.socket) -> Iterator[None]:
-    """Cut *stream* after the block, which it may end itself at any time."""
-    with contextlib.suppress(BrokenPipeError, ConnectionError):
         try:
-            yield
+            with contextlib.suppress(ConnectionError):  # it may end at any time
+                stream.sendall(DISCONNECT)
+                _wait_for_end(stream, time.monotonic() + timeout)
         finally:
-            stream.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(OSError):
+                stream.shutdown(socket.SHUT_RDWR)
 
 
 def is_in_use(client: Any) -> bool:
