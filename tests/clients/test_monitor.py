@@ -70,6 +70,15 @@ class TestMonitor:
         assert "Waited for 2 messages on 'device/#' within 0.05 s; 0 came" in str(failure.value)
         assert f"other: b'{'x' * 80}'... (QoS 0, retained)" in str(failure.value)
 
+    def test_masks_secrets_where_it_fails(self, mqtt_client, mqtt_monitor):
+        mqtt_client.publish("other", '{"password": "h1dden"}')
+        with pytest.raises(pytest.fail.Exception) as unexpected:
+            mqtt_monitor.assert_none("other")
+        with pytest.raises(pytest.fail.Exception) as missing:
+            mqtt_monitor.wait_for("device", timeout=0)
+        for failure in (unexpected, missing):
+            assert """other: b'{"password": "***"}' (QoS 0)""" in str(failure.value)
+
     def test_fails_where_nothing_came_at_all(self, mqtt_monitor):
         with pytest.raises(pytest.fail.Exception, match="Nothing was published at all"):
             mqtt_monitor.wait_for("#", timeout=0)

@@ -16,6 +16,7 @@ from .awaiting import Failed, Wait
 from .event_loop import running_loop, settled, told
 from .limits import LATEST
 from .lingering import lingering_tasks
+from .masking import masked
 from .pool import SharedMQTTPool
 
 _Search = Generator["tuple[int, float]", bool, "list[MQTTMessage]"]
@@ -161,7 +162,7 @@ class MQTTMonitor:
                 f"{self.describe_dropped()}"
             )
         if found:
-            listing = "\n".join(f"  {message}" for message in found)
+            listing = "\n".join(f"  {masked(message)}" for message in found)
             raise Failed(f"Nothing was to be published on {topic_filter!r}, but was:\n{listing}")
 
     def clear(self) -> None:
@@ -173,7 +174,7 @@ class MQTTMonitor:
         messages, dropped = self.messages, self.dropped
         if not messages:
             return "Nothing was published at all."
-        lines = [f"  {message}" for message in messages[-LATEST:]]
+        lines = [f"  {masked(message)}" for message in messages[-LATEST:]]
         if len(messages) + dropped > len(lines):
             lines.insert(0, f"  ({len(messages) + dropped - len(lines)} earlier ones)")
         return "\n".join(["Published were:", *lines])

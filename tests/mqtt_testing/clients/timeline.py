@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,28 +10,19 @@ from typing import NamedTuple, TypeVar
 
 from ..broker.connections import REFUSED, LoggedEvent, logged_events
 from ..broker.external import SessionBroker
-from ..broker.plugin import brokers_of_test
 from ..originals import time
 from ..wire.packets import MQTTMessage
 from . import traffic
 from .admission import MQTTConnectionError
 from .limits import LATEST, REPORT_PATIENCE
 from .listeners import listeners_of
+from .masking import masked
 from .pool import SharedMQTTPool
 from .traffic import Answered, Name, Published
 
 TITLE = "MQTT traffic (milliseconds since the test's set-up began)"
 
 LONGEST_NAME = 24
-
-LONGEST_SEARCH = 1000
-"""Bytes of a payload that are searched for secrets; fewer are shown."""
-
-_SECRETS = re.compile(
-    rb"""(?ix) ( ://[^\s/@:"']*: (?=[^\s/@"']+@) | (?:password|passwd|secret|token|api_?key)
-    ["']? \s* [:=] \s* ["']? ) (?: (?<=["']) [^"']+ | [^\s"',;&@}]+ )"""
-)
-"""What is behind the user of a URL, or behind a name that tells of a secret."""
 
 _start = (0.0, 0.0)
 """When the test began: on the clock that only goes on, and on that of mosquitto's log."""
@@ -145,7 +135,7 @@ def timeline(
         start: when the test began, by ``time.monotonic()`` and by ``time.time()``.
     """
     whose = publishers([message for _, message in arrived.latest], published, answered)
-    entries = [Entry(at, at, who, _text(m)) for (at, m), who in zip(arrived.latest, whose)]
+    entries = [Entry(at, at, who, masked(m)) for (at, m), who in zip(arrived.latest, whose)]
     spoken = [(entry.end, entry.who) for entry in entries]
     known = defaultdict[int, list[Answered]](list)
     for note in answered:
@@ -218,7 +208,7 @@ def _missing(published: Iterable[Published], arrived: Arrived) -> Iterator[Entry
         left[_kind(message)] -= 1
         if left[_kind(message)] < 0 and not message.topic.startswith("$"):  # of these it sees none
             remark = ", which has not arrived" if arrived.is_all else ""
-            yield Entry(note.time, note.time, str(note.client), _text(message) + remark)
+            yield Entry(note.time, note.time, str(note.client), masked(message) + remark)
 
 
 def _unlogged(note: Answered) -> Entry:
@@ -229,15 +219,6 @@ def _unlogged(note: Answered) -> Entry:
 
 def _kind(message: MQTTMessage) -> tuple[object, ...]:
     return message[:4]  # without the properties
-
-
-def _text(message: MQTTMessage) -> str:
-    topic, whole, qos, retain, _ = message
-    payload, more = whole[:LONGEST_SEARCH], whole[LONGEST_SEARCH:][:1]
-    for password in filter(None, (broker.password for broker in brokers_of_test())):
-        payload = payload.replace(password.encode(), b"***")
-    payload = _SECRETS.sub(rb"\1***", payload)
-    return str(MQTTMessage(topic, payload + more, qos, retain))
 
 
 def _lines(entries: Sequence[Entry]) -> list[str]:
