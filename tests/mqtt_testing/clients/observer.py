@@ -222,10 +222,9 @@ class Observer:
     def _await_barriers(
         self,
         senders: dict[bytes, Any],
-        can_come: Callable[[Any], bool] | None = None,
+        can_come: Callable[[Any], bool] = paho.is_open,
         timeout: float | None = None,
     ) -> None:
-        can_come = can_come or paho.is_open
         timeout = timeout or limits.TIMEOUT
         deadline = time.monotonic() + timeout
         grants, position = self._grants, self._history.position
