@@ -124,6 +124,13 @@ New client connected from ::1:44234 as lamp (p2, c1, k60).
         entries = timeline(Arrived((), Counter(), is_all=True), [], [], [events], start)
         assert [(e.begin, e.end > start[0]) for e in entries] == [(start[0], True)] * 2
 
+    def test_of_two_refusals_ours_is_not_the_later_one(self):
+        start = (time.monotonic() - 60, 1_000_000.0)
+        ours = Answered(start[0] + 1.5, "lamp", 1, 5, None)
+        events = [LoggedEvent(1_000_000 + n, REFUSED, "<unknown>", "refused") for n in (1, 9)]
+        entries = timeline(Arrived((), Counter(), is_all=True), [], [ours], [events], start)
+        assert [entry.who for entry in entries] == ["lamp", "<unknown>"]
+
 
 class TestPublishers:
     def test_may_be_several_where_they_say_the_same(self):

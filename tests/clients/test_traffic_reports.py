@@ -5,6 +5,7 @@ from textwrap import dedent
 
 import pytest
 from helpers.drop_in import Repository
+from helpers.plain_client import PLAIN_CLIENT
 from helpers.suite_client import CLIENT
 from mqtt_test_broker import TestMQTTBroker
 
@@ -29,6 +30,16 @@ def session_mqtt_broker():
     with TestMQTTBroker(username="me", password="h1dden-A") as broker:
         yield broker
 """
+
+SEND = dedent(
+    PLAIN_CLIENT
+    + """
+    def send(topic, broker):
+        robot = connected("robot", (broker.host, broker.port))
+        robot.sendall(publish(topic, "on"))
+        end(robot)
+    """
+)
 
 LINE = re.compile(r"^ *(\d+)(?:-(\d+))? +(.+?)  +(.+)$")
 
@@ -62,7 +73,7 @@ def test_who_published_what_and_who_came_and_went(repository):
         repository,
         """
     def test_it(lamp, mqtt_client_factory, mqtt_monitor, test_mqtt_broker):
-        lamp.publish("lamp/state", '{"on": true}', qos=1, retain=True)
+        lamp.publish("lamp/state", bytearray(b'{"on": true}'), qos=1, retain=True)
         mqtt_monitor.wait_for("lamp/state")
         door = connect(new_client("door"), test_mqtt_broker.host, test_mqtt_broker.port)
         door.disconnect()
@@ -167,6 +178,72 @@ def test_what_has_not_arrived_is_told(repository):
     [timeline] = timelines_of(result)
     assert ("lamp", "lamp/state: b'on' (QoS 1), which has not arrived") in timeline
     assert str(timeline).count("arrived") == 1
+
+
+def test_what_was_not_kept_is_not_said_to_be_missing(repository):
+    result = run(
+        repository,
+        """
+    from mqtt_testing.clients import limits
+
+    def test_it(lamp, monkeypatch):
+        monkeypatch.setattr(limits, "HISTORY_LENGTH", 5)
+        for number in range(10):
+            lamp.publish("n", number)
+        assert 0
+    """,
+    )
+    [timeline] = timelines_of(result)
+    assert sorted(timeline[1:]) == [("lamp", f"n: b'{number}' (QoS 0)") for number in range(10)]
+
+
+def test_of_two_brokers_that_of_the_test_is_looked_at(repository):
+    result = run(
+        repository,
+        """
+    import pytest
+    from mqtt_test_broker import TestMQTTBroker
+    from shared_mqtt_pool import SharedMQTTPool
+
+    @pytest.fixture
+    def second_broker():
+        with TestMQTTBroker() as broker, SharedMQTTPool(broker.get_connection_params()) as pool:
+            pool.watch()
+            yield broker
+
+    def test_it(lamp, test_mqtt_broker, second_broker):
+        send("here", test_mqtt_broker)
+        door = connect(new_client("door"), second_broker.host, second_broker.port)
+        door.publish("elsewhere", qos=1).wait_for_publish(5)
+        door.disconnect()
+        door.loop_stop()
+        assert 0
+    """,
+        head=dedent(CLIENT) + SEND,
+    )
+    [timeline] = timelines_of(result)
+    assert ("?", "here: b'on' (QoS 0)") in timeline
+    assert ("door", "elsewhere: b'' (QoS 1)") in timeline
+
+
+def test_a_test_that_uses_no_broker_has_none(repository):
+    result = run(
+        repository,
+        """
+    def test_before(lamp, test_mqtt_broker):
+        global broker
+        broker = test_mqtt_broker
+
+    def test_it():
+        send("t", broker)
+        assert 0
+    """,
+        "-p",
+        "no:randomly",
+        head=SEND,
+    )
+    result.assert_outcomes(passed=1, failed=1)
+    assert timelines_of(result) == []
 
 
 def test_secrets_are_masked(repository):
