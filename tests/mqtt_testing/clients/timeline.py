@@ -74,7 +74,7 @@ def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | 
     pools = sorted(
         listeners_of(SharedMQTTPool), key=lambda p: (p.endpoint.host, p.endpoint.port) in used
     )
-    arrived = _look_at(pools[-1], len(brokers)) if pools else Arrived((), Counter(), is_all=False)
+    arrived = _look_at(pools[-1]) if pools else Arrived((), Counter(), is_all=False)
     logs = [logged_events(broker.log_since(position)) for broker, position in brokers.items()]
     published = _named([Published(*note) for note in traffic.published.copy()], brokers)
     answered = _named(list(traffic.answered.copy()), brokers)
@@ -106,8 +106,8 @@ def _name(client: Name, names: Mapping[int, str]) -> str:
     return client or "no client id"
 
 
-def _look_at(pool: SharedMQTTPool, brokers: int) -> Arrived:
-    is_all = brokers <= 1 and not pool.other_brokers
+def _look_at(pool: SharedMQTTPool) -> Arrived:
+    is_all = not pool.other_brokers
     try:
         pool.barrier(REPORT_PATIENCE)
     except MQTTConnectionError:
