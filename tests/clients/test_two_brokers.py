@@ -8,9 +8,10 @@ pytestmark = pytest.mark.usefixtures("few_plugins")
 CLIENT = """
     import paho.mqtt.client as mqtt
 
-    def connected(port):
+    def connected(port, on_connect=None):
         version = getattr(mqtt, "CallbackAPIVersion", None)
         client = mqtt.Client(*([version.VERSION2] if version else []))
+        client.on_connect = on_connect
         client.connect("localhost", port)
         client.loop_start()
         while not client.is_connected(): pass
@@ -65,6 +66,25 @@ def test_both_are_named(repository, name, scope, first):
     result.stdout.fnmatch_lines(
         ["* tests with two brokers *", "*::test_it: mqtt_monitor watches 127.0.0.1:*127.0.0.1:*"]
     )
+
+
+def test_both_are_named_though_a_client_is_still_in_its_on_connect(repository):
+    busy = """
+    import threading
+
+    @pytest.fixture
+    def busy(mosquitto):
+        gate = threading.Event()
+        client = connected(mosquitto, on_connect=lambda *_: gate.wait(10))
+        yield client
+        gate.set()
+        end(client)
+    """
+    repository.write("tests/conftest.py", OWN.format(name="mosquitto", scope="") + busy)
+    repository.write("tests/test_it.py", "def test_it(busy, mqtt_monitor): pass")
+    result = repository.run("-W", "error")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*::test_it: mqtt_monitor watches 127.0.0.1:*127.0.0.1:*"])
 
 
 @pytest.mark.parametrize(

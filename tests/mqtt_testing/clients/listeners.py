@@ -53,6 +53,9 @@ class ClientListener:
     def connecting(self, client: mqtt.Client, host: str, port: int) -> None:
         """Called when *client* is about to connect to *host* and *port*."""
 
+    def answering(self, client: mqtt.Client) -> None:
+        """Called when *client* is about to handle its CONNACK: a test may go on at any time."""
+
     def answered(self, client: mqtt.Client) -> None:
         """Called when *client* has had its CONNACK, and its ``on_connect`` is through."""
 
@@ -251,13 +254,16 @@ def _connect_as_routed(method: Callable[..., Any], client: Any) -> Any:
 
 def _around_connack(method: Callable[..., Any], client: Any) -> Any:
     note_event_loop(client)
-    if _listeners_of(client):
+    listeners = _listeners_of(client)
+    if listeners:
         note_answered(client)
+    for listener in listeners:
+        listener.answering(client)
     try:
         return method(client)
     finally:  # its on_connect may raise
         connected(client, threading.current_thread())
-        for listener in _listeners_of(client):
+        for listener in listeners:
             listener.answered(client)
 
 

@@ -321,22 +321,25 @@ class SharedMQTTPool(ClientListener):
             with contextlib.suppress(MQTTConnectionError):  # as the client will see
                 self._observer.await_connection()
 
-    def answered(self, client: mqtt.Client) -> None:
-        """Note that a client on loan is connected, or refused, and one of another broker."""
-        peer = paho.peer_of(client)
+    def answering(self, client: mqtt.Client) -> None:
+        """Note the session and the will of a client on loan, and who else has let one in."""
+        peer = paho.connack_code_of(client) == 0 and paho.peer_of(client)
         if peer and self._observer is not None and not self._observer.shares_broker_with(client):
             self.other_brokers.add(peer[:2])
         loan = self._loans.get(client)
-        if loan is None:
-            return
-        if paho.leaves_a_session(client):
+        if loan is not None and paho.leaves_a_session(client):
             loan.sessions.add(paho.session_of(client))
-        will = paho.will_of(client)
+        will = paho.will_of(client) if loan is not None else None
         if will is not None:
             self.topics.add(will.topic)
-        loan.answered.set()
-        for lending in tuple(self._lending):
-            lending.answered()
+
+    def answered(self, client: mqtt.Client) -> None:
+        """Note that a client on loan is connected, or refused."""
+        loan = self._loans.get(client)
+        if loan is not None:
+            loan.answered.set()
+            for lending in tuple(self._lending):
+                lending.answered()
 
     def published(
         self, client: mqtt.Client, topic: str, qos: int, info: mqtt.MQTTMessageInfo
