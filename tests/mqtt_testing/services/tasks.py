@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..clients.event_loop import running_loop
 from ..originals import threading
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class RunningFlag:
 
 def finished(result: Any) -> Any:
     """Run what an ``async def`` method returned; leave it to an async test to await it itself."""
-    if not inspect.isawaitable(result) or _a_loop_runs():
+    if not inspect.isawaitable(result) or running_loop() is not None:
         return result
     import asyncio
 
@@ -67,16 +68,6 @@ def finished(result: Any) -> Any:
         return loop.run_until_complete(result)
     finally:
         loop.close()
-
-
-def _a_loop_runs() -> bool:
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 async def awaited(result: Any, flag: RunningFlag) -> Any:
