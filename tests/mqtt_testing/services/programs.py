@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
-from ..originals import subprocess
+from ..originals import KIT, subprocess
+
+END_TIMEOUT = 5.0
+"""Seconds in which a program that was killed is gone."""
 
 
 class Programs:
@@ -27,8 +30,8 @@ class Programs:
         @functools.wraps(initialise)
         def initialise_and_note(program: Any, *args: Any, **kwargs: Any) -> None:
             frame = inspect.currentframe()
-            caller = frame.f_back.f_globals.get("__name__") if frame and frame.f_back else ""
-            if f"{_OURS}." not in f".{caller}.":
+            caller = frame and frame.f_back
+            if not (caller and caller.f_code.co_filename.startswith(KIT)):
                 self._started.append(program)  # an interruption may keep us from returning
             initialise(program, *args, **kwargs)
 
@@ -44,8 +47,4 @@ class Programs:
         for program in self._started:
             if getattr(program, "pid", None) and program.poll() is None:
                 program.kill()
-                program.wait(_PATIENCE)
-
-
-_OURS = f".{__package__.rpartition('.')[0]}"
-_PATIENCE = 5.0
+                program.wait(END_TIMEOUT)
