@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -52,21 +52,25 @@ class Cleanup:
     Then what it waits for is interrupted, and in the end the cleanup itself.
 
     Args:
-        call: the method of the service.
+        service: what it is called on.
+        method: its name.
         timeout: seconds.
+        alarm: that looks at those.
+        background: the threads that it may wait for.
+        leftovers: what else it may wait for; where it is named if it does not end.
     """
 
     def __init__(
         self,
-        call: Callable[[], Any],
+        service: Any,
+        method: str,
         timeout: float,
         alarm: Alarm,
         background: BackgroundTasks,
         leftovers: Leftovers,
     ) -> None:
-        self.overdue: list[str] = []
-        """Where it stood when its time was over, with its stack."""
-        self._call = call
+        self._service = service
+        self._method = method
         self._timeout = timeout
         self._alarm = alarm
         self._background = background
@@ -75,6 +79,7 @@ class Cleanup:
         self._loop_around = event_loop_of(self._thread)
         self._task: asyncio.Task[Any] | None = None
         self._is_called = False
+        self._is_overdue = False
 
     def run(self) -> None:
         """Call it; if it is an ``async def``, in a loop of its own."""
@@ -91,9 +96,10 @@ class Cleanup:
                 await self._awaited(result)
 
     def _called(self) -> Any:
+        no_error = (None, None, None) if self._method in ("__exit__", "__aexit__") else ()
         self._is_called = True
         try:
-            return self._call()
+            return getattr(self._service, self._method)(*no_error)
         finally:
             self._is_called = False
 
@@ -125,7 +131,7 @@ class Cleanup:
         try:
             yield
         except BaseException as error:
-            if not self.overdue or isinstance(error, _NO_CONSEQUENCES):
+            if not self._is_overdue or isinstance(error, _NO_CONSEQUENCES):
                 raise
 
     def _stands_in_it(self) -> bool:
@@ -139,8 +145,9 @@ class Cleanup:
     def _interrupt_what_it_waits_for(self) -> None:
         is_suspended = self._task is not None and not self._stands_in_it()
         where = f" {place_of(self._task)}" if is_suspended else f"\n{_inner_stack_of(self._thread)}"
-        self.overdue.append(
-            f"did not end within {self._timeout:g} s, and what it waits for "
+        self._is_overdue = True
+        self._leftovers.named.append(
+            f"{self._method}() did not end within {self._timeout:g} s, and what it waits for "
             f"was interrupted. It stood in:{where}"
         )
         self._leftovers.interrupt()

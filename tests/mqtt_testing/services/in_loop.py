@@ -57,8 +57,8 @@ class ServiceInLoop(ServiceUnderTest):
                 yield self.service
             finally:
                 if self.service is not None:
-                    with self._own_cleanup(background, leftovers) as cleanup:
-                        await self._end(of_others, cleanup)
+                    cleanup = self._own_cleanup(background, leftovers)
+                    await self._end(of_others, cleanup)
                 background.end()
                 interrupt_callbacks(lending)
 

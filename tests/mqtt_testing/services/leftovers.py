@@ -31,7 +31,7 @@ class Leftovers:
     def __init__(self, pool: SharedMQTTPool, *, ends: bool) -> None:
         self.watch = ThreadWatch()
         self.named: list[str] = []
-        """What would not end, with its stack."""
+        """What did not end in time, or does not, with its stack."""
         self._pool = pool
         self._ends = ends
         self._is_overdue = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -40,7 +40,7 @@ class ServiceUnderTest:
         self._alarm = Alarm()
         self.service: Any = None
         self.tasks_run: set[str] = set()
-        self.leaks: list[str] = []
+        self.leaks: Sequence[str] = ()
         self._gate = Gate()
         self.is_connected: bool | None = None
         """Whether it had connected a client when the test began; None before that."""
@@ -80,6 +80,7 @@ class ServiceUnderTest:
     ) -> Iterator[tuple[Leftovers, Lending, BackgroundTasks]]:
         """Watch what a service starts, and end it with the ``with`` block."""
         leftovers = Leftovers(pool, ends=not self._leaks_on_purpose)
+        self.leaks = leftovers.named
         with contextlib.ExitStack() as life:
             life.enter_context(_environment(pool.endpoint))
             patch = life.enter_context(pytest.MonkeyPatch.context())
@@ -87,7 +88,6 @@ class ServiceUnderTest:
             life.enter_context(leftovers)
             lending = life.enter_context(pool.lending())
             yield leftovers, lending, BackgroundTasks(self._build, pool, lending)
-        self.leaks += leftovers.named
 
     def _note_connections(self, lending: Lending) -> None:
         self.is_connected = any(is_connected(client) for client in lending.clients)
@@ -165,27 +165,17 @@ class ServiceUnderTest:
 
     def _clean_up(self, background: BackgroundTasks, leftovers: Leftovers) -> None:
         """Let the service end itself, unless the test did."""
-        with self._own_cleanup(background, leftovers) as cleanup:
-            if cleanup is not None:
-                cleanup.run()
+        cleanup = self._own_cleanup(background, leftovers)
+        if cleanup is not None:
+            cleanup.run()
 
-    @contextlib.contextmanager
-    def _own_cleanup(
-        self, background: BackgroundTasks, leftovers: Leftovers
-    ) -> Iterator[Cleanup | None]:
-        """Give the service's own cleanup, unless it has none or the test called it."""
+    def _own_cleanup(self, background: BackgroundTasks, leftovers: Leftovers) -> Cleanup | None:
+        """Return the service's own cleanup; None where it has none or the test called it."""
         name = self._method("cleanup", Usual(*as_tuple(self._handling.cleanup)))
         if not name or self._cleaned_up:
-            yield None
-            return
-        call, timeout = getattr(self.service, name), self._handling.cleanup_timeout
-        if name in ("__exit__", "__aexit__"):  # they are told of no error
-            call = functools.partial(call, None, None, None)
-        cleanup = Cleanup(call, timeout, self._alarm, background, leftovers)
-        try:
-            yield cleanup
-        finally:
-            self.leaks += [f"{name}() {overdue}" for overdue in cleanup.overdue]
+            return None
+        timeout = self._handling.cleanup_timeout
+        return Cleanup(self.service, name, timeout, self._alarm, background, leftovers)
 
 
 @contextlib.contextmanager
