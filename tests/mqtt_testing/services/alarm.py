@@ -49,9 +49,8 @@ class Alarm:
         start_unwatched(self._thread)
 
     def _take_steps(self) -> None:
-        (_, act), *later = self._steps
-        act()
-        for seconds, act in later:
+        (_, first), *later = self._steps
+        for seconds, act in ((0.0, first), *later):
             if self._over.wait(seconds):
                 return
             act()
@@ -66,38 +65,40 @@ class _Lookout:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._pause = threading.Event()
         self._times: dict[Alarm, float] = {}
         self._looks_left = 0
 
     def add(self, alarm: Alarm, when: float) -> None:
         with self._lock:
-            self._times[alarm] = when
-            is_running, self._looks_left = self._looks_left > 0, LOOKS_IN_VAIN
-            if not is_running:
+            if not self._looks_left:
                 # No Thread: a test that counts those has to find as many as before.
                 _start_bare_thread(self._look, ())
+            self._looks_left = LOOKS_IN_VAIN
+            self._times[alarm] = when
 
     def remove(self, alarm: Alarm) -> None:
-        """Let *alarm* be started no more; that it is started just now is over then."""
+        """Let *alarm* be started no more, and await that it is if that happens just now."""
         with self._lock:
             self._times.pop(alarm, None)
 
     def _look(self) -> None:
-        pause = threading.Event()
         while seconds := self._start_what_is_due():
-            pause.wait(seconds)
+            self._pause.wait(seconds)
 
     def _start_what_is_due(self) -> float:
         """Return the seconds to the next look, 0 if there is none."""
         with self._lock:
             now = time.monotonic()
             for alarm in [alarm for alarm, when in self._times.items() if when <= now]:
-                del self._times[alarm]
-                alarm.start()
+                with contextlib.suppress(RuntimeError):  # too many threads: at the next look again
+                    alarm.start()
+                    del self._times[alarm]
             self._looks_left = LOOKS_IN_VAIN if self._times else self._looks_left - 1
             if not self._looks_left:
                 return 0.0
-            return min([LOOK_INTERVAL, *(when - now for when in self._times.values())])
+            later = (when - now for when in self._times.values() if when > now)
+            return min([LOOK_INTERVAL, *later])
 
 
 _start_bare_thread = _thread.start_new_thread
