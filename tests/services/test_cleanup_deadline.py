@@ -154,6 +154,21 @@ def test_an_error_of_a_cleanup_is_an_error_of_the_test(pytester):
     result.stdout.fnmatch_lines(["*ValueError: as it is"])
 
 
+@pytest.mark.parametrize("verdict", ["fail", "exit"])
+def test_a_verdict_is_no_consequence_of_an_interruption(pytester, verdict):
+    """As pytest-timeout gives one, in whatever runs just then."""
+    stop = f"self.wait_three_times(); __import__('pytest').{verdict}('as it is')"
+    run_with(pytester, stop).stdout.fnmatch_lines(["*: as it is*"])
+
+
+def test_what_does_not_end_is_named_although_a_cleanup_fails(pytester):
+    stop = "threading.Thread(target=self.lock.acquire).start(); raise ValueError('as it is')"
+    result = run_with(pytester, stop)
+    result.assert_outcomes(passed=2, errors=1)
+    named = "*::test_0: thread * runs on.*"
+    result.stdout.fnmatch_lines(["*ValueError: as it is", "*left behind by services*", named])
+
+
 ECHO_WIRING = """
     from optimized_service_fixture import service_fixture
     from shared_mqtt_pool import mqtt_client, mqtt_monitor

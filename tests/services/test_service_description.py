@@ -136,6 +136,7 @@ class TestNames:
         ("running='room'", "Heater has no bool or Event 'room'*"),
         ("tasks={'once': '_wotch'}", "Heater has no method '_wotch'*tasks*'once'*'_watch'?"),
         ("tasks={'once': 'room'}", "Heater has no method 'room'*"),
+        ("hold='_watch'", "hold names '_watch', which is no `async def` method of Heater*"),
         ("requires=['sensors']", "no fixture has the name 'sensors'*Heater, requires=*"),
         ("arguments={'limits': 'room'}", "arguments has 'limits'*Heater*room, limit, on_error"),
         ("arguments={'limit': 'limits'}", "no fixture has the name 'limits'*Heater*'limit'*"),
@@ -202,6 +203,12 @@ class TestNames:
         repository.write("tests/test_it.py", "def test_it(heater): assert heater.once() is True")
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    def test_what_a_required_one_lacks_is_said_by_pytest(self, repository):
+        site = "\n    @pytest.fixture\n    def site(plan): pass\n"
+        described(repository, "requires=['site']", more=site)
+        repository.write("tests/test_it.py", "def test_it(heater): pass")
+        repository.run().stdout.fnmatch_lines(["*fixture 'plan' not found"])
+
     def test_a_parameter_that_nothing_fills_is_named(self, repository):
         described(repository, "", "lambda floor: Heater(floor)")
         repository.write("tests/test_it.py", "def test_it(heater): pass")
@@ -240,6 +247,43 @@ class TestArguments:
     def test_go_to_a_builder_that_takes_any(self, repository):
         described(repository, "arguments={'room': 'room'}", "lambda **options: Heater(**options)")
         repository.write("tests/test_it.py", "def test_it(heater): assert heater.room == 'kitchen'")
+        repository.run("-W", "error").assert_outcomes(passed=1)
+
+
+class TestCoroutines:
+    CHARGER = """
+    class Charger(Heater):
+        async def connect(self): pass
+        async def report(self): return "reported"
+    """
+    ENTERED = """
+    import asyncio
+
+    async def enter(heater):
+        async with heater as service:
+            service.test_enable_background_tasks()
+            assert await asyncio.wait_for(service.report(), 10) == "reported"
+
+    def test_it(heater): asyncio.run(enter(heater))
+    """
+
+    @pytest.mark.parametrize(
+        ("run", "error"),
+        [
+            ("_watch", "run names '_watch', which is no `async def` method"),
+            ("connect", "connect() has returned: name it start"),
+        ],
+    )
+    def test_run_is_one_that_goes_on(self, repository, run, error):
+        described(repository, f"run={run!r}", "Charger", self.CHARGER)
+        repository.write("tests/test_it.py", self.ENTERED)
+        result = repository.run("-W", "error")
+        result.assert_outcomes(failed=1)
+        result.stdout.fnmatch_lines([f"*ServiceFixtureError: {error}"])
+
+    def test_a_held_one_that_is_called_when_all_are_enabled_goes_on(self, repository):
+        described(repository, "start='connect', hold='report'", "Charger", self.CHARGER)
+        repository.write("tests/test_it.py", self.ENTERED)
         repository.run("-W", "error").assert_outcomes(passed=1)
 
 
