@@ -18,7 +18,6 @@ from ..originals import time
 from ..threads import GRACE, own_default_executor
 from .cleanup import Cleanup
 from .fixture import ServiceFixtureError
-from .leftovers import interrupt_callbacks
 from .lifetime import ServiceUnderTest
 from .tasks import raise_error_of
 
@@ -59,14 +58,11 @@ class ServiceInLoop(ServiceUnderTest):
                 if self.service is not None:
                     cleanup = self._own_cleanup(background, leftovers)
                     await self._end(of_others, cleanup)
-                background.end()
-                interrupt_callbacks(lending)
 
     async def _start(self) -> None:
         import asyncio
 
-        if self._handling.start is not None:
-            await _finished(getattr(self.service, self._method("start", self._handling.start))())
+        await _finished(self._started())
         if self._handling.run is not None:
             name = self._method("run", self._handling.run)
             result = getattr(self.service, name)()

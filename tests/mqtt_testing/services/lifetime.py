@@ -62,17 +62,15 @@ class ServiceUnderTest:
         with self._surroundings(pool) as (leftovers, lending, background):
             with background.held_by(leftovers.watch):
                 self.service = self._build(**arguments)
-                if self._handling.start is not None:
-                    finished(getattr(self.service, self._method("start", self._handling.start))())
-            with contextlib.ExitStack() as life:
-                life.callback(interrupt_callbacks, lending)
-                life.callback(background.end)
-                life.callback(self._clean_up, background, leftovers)
+                finished(self._started())
+            try:
                 self._equip(background, lending)
                 background.serve_clients()
                 pool.await_connections(lending)
                 self._note_connections(lending)
                 yield
+            finally:
+                self._clean_up(background, leftovers)
 
     @contextlib.contextmanager
     def _surroundings(
@@ -87,7 +85,15 @@ class ServiceUnderTest:
             hold_coroutines(patch, self._build, self._handling.hold, self._gate)
             life.enter_context(leftovers)
             lending = life.enter_context(pool.lending())
-            yield leftovers, lending, BackgroundTasks(self._build, pool, lending)
+            background = BackgroundTasks(self._build, pool, lending)
+            life.callback(interrupt_callbacks, lending)
+            life.callback(background.end)
+            yield leftovers, lending, background
+
+    def _started(self) -> Any:
+        """Call the method that starts the service, if one is named; return what that returns."""
+        name = self._method("start", self._handling.start)
+        return getattr(self.service, name)() if name else None
 
     def _note_connections(self, lending: Lending) -> None:
         self.is_connected = any(is_connected(client) for client in lending.clients)
