@@ -108,15 +108,21 @@ class TestStart:
         def fail(self):
             self.start()
             raise LookupError("no sensor")
+
+        def stop(self):
+            super().stop()
+            type(self).has_ended_itself = True
     """,
         )
         repository.write(
             "tests/test_it.py",
             """
     import threading
+    from conftest import Failing
 
     def test_one(heater): pass
     def test_two(shared_mqtt_pool):
+        assert Failing.has_ended_itself
         assert shared_mqtt_pool.ref_count == 0
         left = {t.name for t in threading.enumerate() if "paho" in t.name}
         assert not [name for name in left if "observer" not in name]

@@ -322,7 +322,7 @@ class SharedMQTTPool(ClientListener):
                 self._observer.await_connection()
 
     def answering(self, client: mqtt.Client) -> None:
-        """Note the session and the will of a client on loan, and who else has let one in."""
+        """Note what a client on loan leaves to the broker, and another broker that lets one in."""
         peer = paho.connack_code_of(client) == 0 and paho.peer_of(client)
         if peer and self._observer is not None and not self._observer.shares_broker_with(client):
             self.other_brokers.add(peer[:2])

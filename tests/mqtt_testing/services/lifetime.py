@@ -60,17 +60,18 @@ class ServiceUnderTest:
     def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
         """Build the service, and end it with the ``with`` block."""
         with self._surroundings(pool) as (leftovers, lending, background):
-            with background.held_by(leftovers.watch):
-                self.service = self._build(**arguments)
-                finished(self._started())
             try:
+                with background.held_by(leftovers.watch):
+                    self.service = self._build(**arguments)
+                    finished(self._started())
                 self._equip(background, lending)
                 background.serve_clients()
                 pool.await_connections(lending)
                 self._note_connections(lending)
                 yield
             finally:
-                self._clean_up(background, leftovers)
+                if self.service is not None:
+                    self._clean_up(background, leftovers)
 
     @contextlib.contextmanager
     def _surroundings(
