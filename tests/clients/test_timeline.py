@@ -8,8 +8,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_testing.broker.connections import REFUSED, LoggedEvent, logged_events
-from mqtt_testing.clients.timeline import Arrived, publishers, timeline
-from mqtt_testing.clients.traffic import Answered, Published
+from mqtt_testing.clients.timeline import Answered, Arrived, Published, publishers, timeline
 from mqtt_testing.wire.packets import MQTTMessage
 
 OWN = ("lamp", "door")  # clients of this process

@@ -15,11 +15,10 @@ from .errors import BrokerError, PortInUseError
 OBSERVER_ID_PREFIX = "mqtt-test-observer-"
 READY_ID_PREFIX = "ready-"
 
-_EVENT = re.compile(
+_EVENT = (  # not compiled here: a run may need none
     r"^(?:(\d+): |.*?: )?(?:New client connected from \S+:(\d+) as (.+) \(p(\d), c(\d)|"
     r"Client (.+?)(?: \[\S+\])? "
-    r"((?:disconnected|closed its|has exceeded|already connected|not authorised).*?)\.?$)",
-    re.MULTILINE,
+    r"((?:disconnected|closed its|has exceeded|already connected|not authorised).*?)\.?$)"
 )
 
 
@@ -59,7 +58,7 @@ def _events(log: str) -> Iterator[tuple[LoggedEvent, bool]]:
 
     The log says whether a session was to be kept; with MQTT 5 it does not say for how long.
     """
-    for second, port, new, protocol, clean, old, went in _EVENT.findall(log):
+    for second, port, new, protocol, clean, old, went in re.findall(_EVENT, log, re.MULTILINE):
         kind = REFUSED if "not authorised" in went else int(port or 0)
         event = LoggedEvent(int(second or 0), kind, new or old, went or "connected")
         yield event, protocol == "5" or clean == "0"

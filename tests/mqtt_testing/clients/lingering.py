@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import sysconfig
 import weakref
 from collections.abc import Callable, Collection, Iterator
 from traceback import walk_stack
@@ -179,11 +178,15 @@ def _frames_of(task: Any) -> Iterator[FrameType]:
 
 def _own_frames(task: Any) -> list[FrameType]:
     """Return where a task stands in code that is no library's."""
-    return [f for f in _frames_of(task) if not f.f_code.co_filename.startswith(LIBRARIES)]
+    return [f for f in _frames_of(task) if not f.f_code.co_filename.startswith(libraries())]
 
 
-LIBRARIES = tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
-"""Where the code is that is neither the suite's nor the service's."""
+@functools.cache
+def libraries() -> tuple[str, ...]:
+    """Return the folders of code that is neither the suite's nor the service's."""
+    import sysconfig  # on use: it takes its time
+
+    return tuple({sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")})
 
 
 def _is_runner(task: Any) -> bool:

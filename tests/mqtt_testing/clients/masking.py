@@ -10,10 +10,8 @@ from ..wire.packets import MQTTMessage
 LONGEST_SEARCH = 1000
 """Bytes of a payload that are searched for secrets; fewer are shown."""
 
-_SECRETS = re.compile(
-    rb"""(?ix) ( ://[^\s/@:"']*: (?=[^\s/@"']+@) | (?:password|passwd|secret|token|api_?key)
+_SECRETS = rb"""(?ix) ( ://[^\s/@:"']*: (?=[^\s/@"']+@) | (?:password|passwd|secret|token|api_?key)
     ["']? \s* [:=] \s* ["']? ) (?: (?<=["']) [^"']+ | [^\s"',;&@}]+ )"""
-)
 """What is behind the user of a URL, or behind a name that tells of a secret."""
 
 
@@ -23,5 +21,5 @@ def masked(message: MQTTMessage) -> str:
     payload, more = whole[:LONGEST_SEARCH], whole[LONGEST_SEARCH:][:1]
     for password in filter(None, (broker.password for broker in brokers_of_test())):
         payload = payload.replace(password.encode(), b"***")
-    payload = _SECRETS.sub(rb"\1***", payload)
+    payload = re.sub(_SECRETS, rb"\1***", payload)
     return str(MQTTMessage(topic, payload + more, qos, retain))

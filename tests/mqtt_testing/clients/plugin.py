@@ -21,6 +21,7 @@ from ..wire.endpoint import address
 from .admission import DeadBrokerError, MQTTConnectionError
 from .async_tests import register_where_async
 from .lingering import lingering_tasks
+from .listeners import listeners_of
 from .monitor import MQTTMonitor
 from .pool import SharedMQTTPool
 from .prompt_clients import PromptClients
@@ -34,7 +35,7 @@ from .redirection import (
     redirections,
 )
 from .settling import settle_mqtt_clients
-from .timeline import begin_test, describe_traffic
+from .traffic import begin_test
 
 __all__ = [
     "LOOPBACK_HOSTS",
@@ -58,7 +59,13 @@ __all__ = [
 ]
 
 
-further_sections.append(describe_traffic)
+def _describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | None:
+    from .timeline import describe_traffic  # on use: a run may be green
+
+    return describe_traffic(brokers)
+
+
+further_sections.append(_describe_traffic)
 
 PREFIX_VARIABLES = ("MQTT_TOPIC_PREFIX", "MQTT_BASE_TOPIC", "MQTT_PREFIX")
 """Environment variables by which services are often told where their topics begin."""
@@ -241,7 +248,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Know when a test begins, and what its markers say."""
-    begin_test()
+    begin_test(pool.history for pool in listeners_of(SharedMQTTPool))
     lingering_tasks.test = item
     redirections.test = item
 

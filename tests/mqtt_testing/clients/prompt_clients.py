@@ -17,7 +17,7 @@ from ..originals import KIT, os, socket, variable
 from ..pytest_internals import LEAKS_ON_PURPOSE, leaks_on_purpose, sets_up_for_several_tests
 from ..summary import add_to_summary
 from .ending import end_client, end_connection, is_in_use
-from .lingering import LIBRARIES
+from .lingering import libraries
 from .listeners import ClientListener
 from .paho_internals import PAHO_MODULE, name_of
 from .sockets import is_connection_open
@@ -99,7 +99,7 @@ class PromptClients(ClientListener):
 def _place_of_call(root: Path) -> str:
     """Return the line that makes a client: outside of libraries, if there is such a one."""
     frames = [frame for frame, _ in walk_stack(None) if not _is_ours_or_pahos(frame)]
-    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(LIBRARIES)]
+    own = [frame for frame in frames if not frame.f_code.co_filename.startswith(libraries())]
     frame = (own or frames)[0]
     file = frame.f_code.co_filename
     return f"{os.path.relpath(file, root) if os.path.isabs(file) else file}:{frame.f_lineno}"

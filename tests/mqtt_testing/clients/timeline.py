@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import weakref
+import functools
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from ..broker.connections import REFUSED, LoggedEvent, logged_events
 from ..broker.external import SessionBroker
@@ -18,17 +17,39 @@ from .limits import LATEST, REPORT_PATIENCE
 from .listeners import listeners_of
 from .masking import masked
 from .pool import SharedMQTTPool
-from .traffic import Answered, Name, Published
 
 TITLE = "MQTT traffic (milliseconds since the test's set-up began)"
 
 LONGEST_NAME = 24
 
-_start = (0.0, 0.0)
-"""When the test began: on the clock that only goes on, and on that of mosquitto's log."""
 
-_positions: weakref.WeakKeyDictionary[SharedMQTTPool, int] = weakref.WeakKeyDictionary()
-"""Where the history of each pool ended then."""
+class Published(NamedTuple):
+    """A message that a client has accepted for publication, its payload as it was given."""
+
+    number: int
+    time: float
+    client: str
+    topic: str | None  # of MQTT 5, where an alias stands for it
+    payload: Any
+    qos: int
+    retain: bool
+
+    @property
+    def message(self) -> MQTTMessage:
+        """What the broker gets to see."""
+        payload = "" if self.payload is None else self.payload
+        payload = payload if isinstance(payload, bytes) else str(payload).encode()
+        return MQTTMessage(self.topic or "", payload, self.qos, bool(self.retain))
+
+
+class Answered(NamedTuple):
+    """The CONNACK of a client; its code is 0 where the broker lets it in."""
+
+    time: float
+    client: str
+    port: int
+    code: int
+    will: MQTTMessage | None
 
 
 class Entry(NamedTuple):
@@ -53,15 +74,6 @@ class Arrived(NamedTuple):
     """Whether what was published and is not in there has not arrived."""
 
 
-def begin_test() -> None:
-    """Forget the traffic of the test before."""
-    global _start
-    _start = time.monotonic(), time.time()
-    traffic.forget()
-    for pool in listeners_of(SharedMQTTPool):
-        _positions[pool] = pool.history.position
-
-
 def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | None:
     """Return a title, and the latest lines of the test's timeline; None where it has none.
 
@@ -76,9 +88,13 @@ def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | 
     )
     arrived = _look_at(pools[-1]) if pools else Arrived((), Counter(), is_all=False)
     logs = [logged_events(broker.log_since(position)) for broker, position in brokers.items()]
-    published = _named([Published(*note) for note in traffic.published.copy()], brokers)
-    answered = _named(list(traffic.answered.copy()), brokers)
-    entries = timeline(arrived, published, answered, logs, _start)
+    name = _namer(brokers)
+    published = [
+        Published(number, at, name(client), *rest)
+        for number, at, client, *rest in traffic.published.copy()
+    ]
+    answered = [Answered(at, name(client), *rest) for at, client, *rest in traffic.answered.copy()]
+    entries = timeline(arrived, published, answered, logs, traffic.start)
     lines = _lines(entries[-LATEST:])
     count = len(entries) + sum(arrived.kinds.values()) - len(arrived.latest)
     if published and not pools:
@@ -88,22 +104,20 @@ def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | 
     return (TITLE, "\n".join(lines)) if lines else None
 
 
-_Note = TypeVar("_Note", Published, Answered)
+def _namer(brokers: Iterable[SessionBroker]) -> Callable[[str | int], str]:
+    """Return what names a client by its id, or by the port of one that has none."""
 
-
-def _named(notes: Sequence[_Note], brokers: Iterable[SessionBroker]) -> list[_Note]:
-    """Return *notes* with a client id in place of a port, as far as a log is ours to read."""
-    names: dict[int, str] = {}
-    if any(isinstance(note.client, int) for note in notes):  # else the whole log need not be read
+    @functools.cache
+    def ids() -> dict[int, str]:  # the whole log is read only if a client has none
         logged = [event for broker in brokers for event in logged_events(broker.log)]
-        names = {event.port: event.client_id for event in logged if event.port > 0}
-    return [replace(note, client=_name(note.client, names)) for note in notes]
+        return {event.port: event.client_id for event in logged if event.port > 0}
 
+    def name(client: str | int) -> str:
+        if isinstance(client, int):
+            return ids().get(client, f"port {client}")  # of a broker whose log is not ours to read
+        return client or "no client id"
 
-def _name(client: Name, names: Mapping[int, str]) -> str:
-    if isinstance(client, int):
-        return names.get(client, f"port {client}")  # of a broker whose log is not ours to read
-    return client or "no client id"
+    return name
 
 
 def _look_at(pool: SharedMQTTPool) -> Arrived:
@@ -112,7 +126,7 @@ def _look_at(pool: SharedMQTTPool) -> Arrived:
         pool.barrier(REPORT_PATIENCE)
     except MQTTConnectionError:
         is_all = False
-    history, start = pool.history, _positions.get(pool, 0)
+    history, start = pool.history, traffic.positions.get(pool.history, 0)
     kinds = Counter(map(_kind, history.since(start)[0]))
     is_all &= not history.dropped_since(start)
     return Arrived(history.timed_since(start), kinds, is_all)
@@ -226,7 +240,7 @@ def _lines(entries: Sequence[Entry]) -> list[str]:
     width = max(map(len, whole), default=0)
     lines = []
     for entry, name in zip(entries, whole):
-        begin, end = (f"{1000 * (at - _start[0]):.0f}" for at in (entry.begin, entry.end))
+        begin, end = (f"{1000 * (at - traffic.start[0]):.0f}" for at in (entry.begin, entry.end))
         when = begin if begin == end else f"{begin}-{end}"
         lines.append(f"{when:>9}  {name:<{width}}  {entry.what}")
     return lines

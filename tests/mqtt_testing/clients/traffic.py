@@ -1,73 +1,55 @@
-"""What clients of this process have published since the test began, and how they got in."""
+"""What clients of this process have published since the test began, and how they got in.
+
+All of it is noted as it comes; what it takes to show it waits for a test that fails.
+"""
 
 from __future__ import annotations
 
 import itertools
+import weakref
 from collections import deque
-from dataclasses import dataclass
-from typing import Any, Union
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 from ..originals import time
-from ..wire.packets import MQTTMessage
 from . import paho_internals as paho
+
+if TYPE_CHECKING:
+    from .messages import History
 
 KEPT = 100
 """How many of the latest are kept, of publications and of answers to a CONNECT."""
 
-Name = Union[str, int]
-"""A client id, or the port of a client that leaves its id to the broker."""
-
 _PORT = "_mqtt_port"
 
-
-@dataclass
-class Published:
-    """A message that a client has accepted for publication, its payload as it was given."""
-
-    number: int
-    time: float
-    client: Name
-    topic: str | None  # of MQTT 5, where an alias stands for it
-    payload: Any
-    qos: int
-    retain: bool
-
-    @property
-    def message(self) -> MQTTMessage:
-        """What the broker gets to see."""
-        payload = "" if self.payload is None else self.payload
-        payload = payload if isinstance(payload, bytes) else str(payload).encode()
-        return MQTTMessage(self.topic or "", payload, self.qos, bool(self.retain))
-
-
-@dataclass
-class Answered:
-    """The CONNACK of a client; its code is 0 where the broker lets it in."""
-
-    time: float
-    client: Name
-    port: int
-    code: int
-    will: MQTTMessage | None
-
-
 published: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
-"""What makes a ``Published`` each: to make it takes longer."""
+"""What makes a ``Published`` of the timeline each, with the port of a client without an id."""
 
-answered: deque[Answered] = deque(maxlen=KEPT)
+answered: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
+"""What makes an ``Answered`` each."""
+
+start = (0.0, 0.0)
+"""When the test began: on the clock that only goes on, and on that of mosquitto's log."""
+
+positions: weakref.WeakKeyDictionary[History, int] = weakref.WeakKeyDictionary()
+"""Where the history of each pool ended then."""
+
 _numbers = itertools.count()
 
 
-def forget() -> None:
-    """Forget all of it, as a test begins."""
-    global _numbers
+def begin_test(histories: Iterable[History]) -> None:
+    """Forget the traffic of the test before."""
+    global start, _numbers
+    start = time.monotonic(), time.time()
     published.clear()
     answered.clear()
     _numbers = itertools.count()
+    for history in histories:
+        positions[history] = history.position
 
 
 def note_published(client: Any, topic: str | None, payload: Any, qos: int, retain: bool) -> None:
-    """Note a message; what it takes to show it waits for a test that fails."""
+    """Note a message that *client* has accepted for publication."""
     payload = bytes(payload) if isinstance(payload, bytearray) else payload  # which may change
     name = paho.client_id_of(client) or vars(client).get(_PORT, "")
     published.append((next(_numbers), time.monotonic(), name, topic, payload, qos, retain))
@@ -78,4 +60,4 @@ def note_answered(client: Any) -> None:
     port = vars(client)[_PORT] = paho.own_port_of(client)
     name = paho.client_id_of(client) or port
     code, will = paho.connack_code_of(client), paho.will_of(client)
-    answered.append(Answered(time.monotonic(), name, port, code, will))
+    answered.append((time.monotonic(), name, port, code, will))

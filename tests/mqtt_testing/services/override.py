@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from traceback import walk_stack
 from typing import Any, Callable
@@ -31,22 +30,26 @@ SWITCH = "CAMERA_DETECTOR_FIXTURE"
 """The environment variable that, as ``original``, leaves the fixtures of every service alone."""
 
 
-@dataclass(eq=False)
 class Override:
-    """What was asked for, and what has become of it in this run."""
+    """What was asked for, and what has become of it in this run.
 
-    name: str
-    fixture: Any
-    folder: Path | None
-    """That of the conftest.py that asked for it; None if none did: it counts everywhere."""
-    by_import: bool
-    """Whether a module asked as it was imported: it counts for others that import it, too."""
-    definitions: dict[tuple[str, ...], Any] = field(default_factory=dict)
-    """The fast definitions, by the parameters that they have of the slow ones."""
-    refused: dict[str, str] = field(default_factory=dict)
-    """The reason, by the file of the slow fixture."""
-    is_met: bool = False
-    """Whether a test sees a fixture of its name."""
+    Args:
+        folder: that of the conftest.py that asked for it; None if none did: it counts everywhere.
+        by_import: whether a module asked as it was imported: it counts for others that import it,
+            too.
+    """
+
+    def __init__(self, name: str, fixture: Any, folder: Path | None, *, by_import: bool) -> None:
+        self.name = name
+        self.fixture = fixture
+        self.folder = folder
+        self.by_import = by_import
+        self.definitions: dict[tuple[str, ...], Any] = {}
+        """The fast definitions, by the parameters that they have of the slow ones."""
+        self.refused: dict[str, str] = {}
+        """The reason, by the file of the slow fixture."""
+        self.is_met = False
+        """Whether a test sees a fixture of its name."""
 
     def nearness_to(self, item: pytest.Item) -> int:
         """Return how deep the folder is from which it counts for a test; -1 if it does not."""
@@ -158,7 +161,7 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
     if isinstance(collector, pytest.Session):
         _near.clear()
         for key, old in _overrides.items():
-            _overrides[key] = Override(old.name, old.fixture, old.folder, old.by_import)
+            _overrides[key] = Override(old.name, old.fixture, old.folder, by_import=old.by_import)
 
 
 @pytest.hookimpl(tryfirst=True)
