@@ -62,11 +62,11 @@ class LingeringTasks:
     def begin(self) -> None:
         """Take what there is already for that of others."""
         for name in RUNNERS:
-            if hasattr(sys.modules.get(name), CANCEL) and name not in self._patched:
+            if name not in self._patched and hasattr(sys.modules.get(name), CANCEL):
                 self._patched.add(name)
                 self._patch.setattr(f"{name}.{CANCEL}", self._end_all)
         case = getattr(sys.modules.get("unittest.async_case"), "IsolatedAsyncioTestCase", None)
-        if hasattr(case, TEAR_DOWN) and TEAR_DOWN not in self._patched:
+        if TEAR_DOWN not in self._patched and hasattr(case, TEAR_DOWN):
             self._patched.add(TEAR_DOWN)
             self._patch.setattr(case, TEAR_DOWN, self._ending_first(getattr(case, TEAR_DOWN)))
         for loop in self._open_loops():
