@@ -217,6 +217,34 @@ def test_a_marked_test_finds_nobody(repository):
     assert_green_and_silent(result, passed=7)
 
 
+def test_what_wakes_a_network_loop_outlives_it(repository):
+    """Its owner may be about to use it, in disconnect() for example."""
+    repository.write(
+        "tests/test_it.py",
+        """
+        import gc, threading
+        from client import new_client
+
+        def test_it():
+            client, connected = new_client("quick"), threading.Event()
+            client.on_connect = lambda *args: connected.set()
+            client.connect("localhost", 1883)
+            loop = threading.Thread(target=client.loop_forever)
+            loop.start()
+            assert connected.wait(5)
+            wake_up = client._sockpairW
+            client.disconnect()
+            loop.join(5)
+            wake_up.send(b"0")
+            del wake_up
+            client.loop_start()  # paho forgets the old pair
+            client.loop_stop()
+            gc.collect()
+        """,
+    )
+    assert_green_and_silent(repository.run("-W", "error"), passed=1)
+
+
 def test_a_network_loop_that_runs_connects_at_once(repository):
     """C3: whatever has it connect, and with no second connection after it."""
     repository.write(

@@ -304,17 +304,14 @@ def _around_loop_forever(method: Callable[..., Any], client: Any, *args: Any, **
         return method(client, *args, **kwargs)
     wake_up_of(thread).clear()  # of another client that was ended here
     stay = vars(client)[STAY_IN_LOOP] = StayInLoop(thread)
-    is_to_be_woken = False
     try:
         _tell_served(client)
-        is_to_be_woken = not paho.has_wake_up_pair(client)
-        if is_to_be_woken:
+        if not paho.has_wake_up_pair(client):
+            # It is not closed at the end: another thread may be about to use it.
             paho.set_wake_up_pair(client, wake_up_pair())
         return method(client, *args, **kwargs)
     finally:
         stay.over.set()
-        if is_to_be_woken:
-            paho.close_wake_up_pair(client)
 
 
 def _around_loop_stop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:

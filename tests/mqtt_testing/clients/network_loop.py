@@ -107,12 +107,21 @@ def wake_up_of(thread: threading.Thread) -> threading.Event:
     return wake_up
 
 
+class _WakeUpEnd(socket.socket):
+    """Closes as it is let go: paho's ``loop_start()`` makes a new pair and forgets the old one."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def wake_up_pair() -> tuple[socket.socket, socket.socket]:
     """Make the pair that wakes a network loop; paho's own is a TCP connection to itself."""
-    pair = socket.socketpair()
-    for end in pair:
+    one, other = (
+        _WakeUpEnd(end.family, end.type, end.proto, end.detach()) for end in socket.socketpair()
+    )
+    for end in (one, other):
         end.setblocking(False)
-    return pair
+    return one, other
 
 
 def write_if_no_loop_does(client: Any) -> None:
