@@ -1,5 +1,4 @@
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from mqtt_test_broker import BrokerError, MQTTTestBroker, TestMQTTBroker
 from mqtt_testing.broker import process
 from mqtt_testing.broker.binary import find_mosquitto
 from mqtt_testing.broker.errors import PortInUseError
+from mqtt_testing.wire.endpoint import MQTTEndpoint
 
 
 class TestLife:
@@ -318,14 +318,8 @@ class TestBadInput:
 
 
 def _mosquitto_by_hand():
-    command = [find_mosquitto(), "-p", str(free_port())]
-    mosquitto = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    assert wait_until(lambda: _catches(mosquitto.pid, signal.SIGTERM))
+    port = free_port()
+    mosquitto = subprocess.Popen([find_mosquitto(), "-p", str(port)], stderr=subprocess.DEVNULL)
+    # Not before: as it starts its loop, it forgets a SIGTERM that it has had.
+    assert wait_until(MQTTEndpoint("127.0.0.1", port).answers)
     return mosquitto
-
-
-def _catches(pid, number):
-    """Return whether a process has a handler for a signal by now, and so is up."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    [caught] = re.findall(r"^SigCgt:\s*(\w+)$", status, re.MULTILINE)
-    return bool(int(caught, 16) >> (number - 1) & 1)
