@@ -223,7 +223,6 @@ class SharedMQTTPool(ClientListener):
                 loan = self._loans.get(client)
                 if loan is not None and _wants_a_loop(client, loan):
                     loan.is_served_by_us = True
-                    paho.close_wake_up_pair(client)
                     client.loop_start()
 
     def served(self, client: mqtt.Client) -> None:
@@ -327,9 +326,11 @@ class SharedMQTTPool(ClientListener):
         if peer and self._observer is not None and not self._observer.shares_broker_with(client):
             self.other_brokers.add(peer[:2])
         loan = self._loans.get(client)
-        if loan is not None and paho.leaves_a_session(client):
+        if loan is None:
+            return
+        if paho.leaves_a_session(client):
             loan.sessions.add(paho.session_of(client))
-        will = paho.will_of(client) if loan is not None else None
+        will = paho.will_of(client)
         if will is not None:
             self.topics.add(will.topic)
 

@@ -173,7 +173,7 @@ def publishers(
     """
     known = defaultdict[object, list[str]](list)
     for note in published:
-        known[_kind(note.message)].append(str(note.client))
+        known[_kind(note.message)].append(note.client)
     for client in answered:
         if client.will is not None:
             known[_kind(client.will)].append(f"{client.client} (will)")
@@ -205,7 +205,7 @@ def placed(
         note = notes.pop() if notes and notes[-1].time >= zero + event.second else None
         latest = note.time if note else zero + event.second + 1 if event.second else end
         end = max(start[0], min(end, latest))
-        who = str(note.client) if note else event.client_id
+        who = note.client if note else event.client_id
         windows.append((event, who, end if note else zero + event.second, end))
     begin = start[0]
     for event, who, earliest, end in reversed(windows):
@@ -222,13 +222,13 @@ def _missing(published: Iterable[Published], arrived: Arrived) -> Iterator[Entry
         left[_kind(message)] -= 1
         if left[_kind(message)] < 0 and not message.topic.startswith("$"):  # of these it sees none
             remark = ", which has not arrived" if arrived.is_all else ""
-            yield Entry(note.time, note.time, str(note.client), masked(message) + remark)
+            yield Entry(note.time, note.time, note.client, masked(message) + remark)
 
 
 def _unlogged(note: Answered) -> Entry:
     """Return how a client of this process got in where no log says it, as of brokers of others."""
     what = f"refused, code {note.code}" if note.code else "connected"
-    return Entry(note.time, note.time, str(note.client), what)
+    return Entry(note.time, note.time, note.client, what)
 
 
 def _kind(message: MQTTMessage) -> tuple[object, ...]:
