@@ -16,7 +16,16 @@ from shared.modules import BrokerError, find_mosquitto, mosquitto_version
 from shared.progress import Progress
 
 from .installed import FOLDER, docker_answers, python_for, versions_of
-from .measuring import ORPHAN_PATIENCE, Result, count_orphans, find_leaks, run_one_test, run_tests
+from .measuring import (
+    ORPHAN_PATIENCE,
+    TYPICAL,
+    Result,
+    count_orphans,
+    find_leaks,
+    run_between_few,
+    run_one_test,
+    run_tests,
+)
 from .report import tables
 from .rivals import RIVALS, Rival
 from .workspace import Repository
@@ -70,7 +79,15 @@ class Contest:
         for tests in self._sizes:
             for repository, result in self._each(f"{name}, {tests:,} tests"):
                 if _expected_seconds(result, tests) <= limit:
-                    result.runs.setdefault(tests, []).append(run_tests(repository, tests))
+                    self._run(repository, result, tests)
+
+    def _run(self, repository: Repository, result: Result, tests: int) -> None:
+        if TYPICAL < tests == self._sizes[-1]:
+            run, growth = run_between_few(repository, tests)
+            result.growths.append(growth)
+        else:
+            run = run_tests(repository, tests)
+        result.runs.setdefault(tests, []).append(run)
 
     def _each(self, step: str) -> Iterator[tuple[Repository, Result]]:
         for done, (repository, result) in enumerate(self._there):

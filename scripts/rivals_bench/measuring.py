@@ -53,6 +53,8 @@ class Result:
     title: str
     lines: int
     runs: dict[int, list[Run]] = field(default_factory=dict)
+    growths: list[float] = field(default_factory=list)
+    """How many times the overhead of a few tests the largest run had, beside them."""
     first: list[float] = field(default_factory=list)
     leaks: list[str] | None = None
     orphans: int | None = None
@@ -67,11 +69,15 @@ class Result:
         few = [tests for tests in self.runs if tests <= TYPICAL] or list(self.runs)
         return self.median(max(few), of) if few else None
 
-    def growth(self) -> float | None:
+    def memory_growth(self) -> float | None:
         """Return the KiB that a test adds to pytest's memory, in the largest run."""
         runs = self.runs.get(max(self.runs, default=0), [])
         known = [run.growth for run in runs if run.growth is not None]
         return statistics.median(known) if known else None
+
+    def overhead_growth(self) -> float | None:
+        """Return how many times the overhead of a run of a few tests the largest run has."""
+        return statistics.median(self.growths) if self.growths else None
 
     def one_test(self) -> float | None:
         """Return the seconds of a run of one test."""
@@ -104,6 +110,15 @@ def run_tests(repository: Repository, tests: int) -> Run:
         statistics.median(chain.from_iterable(map(overheads, phases.values()))),
         {kind: _median_of_all_phases(of_kind) for kind, of_kind in phases.items()},
     )
+
+
+def run_between_few(repository: Repository, tests: int) -> tuple[Run, float]:
+    """Run so many tests; return how many times the overhead of a few they have, too.
+
+    The few run right before and right after, as the speed of a machine changes within minutes.
+    """
+    before, run, after = (run_tests(repository, size) for size in (TYPICAL, tests, TYPICAL))
+    return run, run.overhead / statistics.mean([before.overhead, after.overhead])
 
 
 def _median_of_all_phases(seconds: dict[str, Sequence[float]]) -> float:

@@ -11,7 +11,14 @@ import pytest
 from helpers.processes import wait_until
 from helpers.started_script import StartedScript
 from rivals_bench import command, installed
-from rivals_bench.measuring import Result, Run, count_orphans, find_leaks, run_tests
+from rivals_bench.measuring import (
+    Result,
+    Run,
+    count_orphans,
+    find_leaks,
+    run_between_few,
+    run_tests,
+)
 from rivals_bench.report import tables
 from rivals_bench.rivals import RIVALS, Rival, code_lines
 from rivals_bench.workspace import Repository
@@ -19,7 +26,9 @@ from shared.commands import CannotRunError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "rivals.py"
 
-OURS, BY_HAND = (next(r for r in RIVALS if r.name == name) for name in ("ours", "by-hand"))
+OURS, BY_HAND, EMPTY = (
+    next(r for r in RIVALS if r.name == name) for name in ("ours", "by-hand", "pytest")
+)
 
 
 class Script(StartedScript):
@@ -164,6 +173,25 @@ class TestRepository:
     def test_what_is_left_for_the_next_test_is_named(self, repository, clear, end, leaks):
         assert find_leaks(repository(self.CLEANING.format(clear=clear, end=end))) == leaks
 
+    SLOWER_AND_SLOWER = """
+        import time
+        import pytest
+
+        begun = []
+
+        @pytest.fixture(autouse=True)
+        def one_more():
+            begun.append(1)
+            time.sleep({seconds} * len(begun))
+    """
+
+    @pytest.mark.parametrize(("seconds", "least", "most"), [(0.0002, 2.0, 8.0), (0, 0.3, 2.0)])
+    def test_how_much_slower_many_are_than_few(self, repository, seconds, least, most):
+        made_up = repository(self.SLOWER_AND_SLOWER.format(seconds=seconds), like=EMPTY)
+        run, growth = run_between_few(made_up, 200)
+        assert run.tests == 200
+        assert least < growth < most
+
     def test_a_test_that_fails_ends_it_and_is_shown(self, repository):
         made_up = repository("import pytest\n@pytest.fixture\ndef mqtt_bus(): assert 0, 'no bus'\n")
         with pytest.raises(CannotRunError, match=r"(?s)tests of by-hand ended with.*no bus"):
@@ -191,7 +219,7 @@ class TestLines:
         assert OURS.lines() < 15
 
 
-def result_of(rival, *, first=1.0, leaks=(), orphans=0, **runs):
+def result_of(rival, *, growths=(), first=1.0, leaks=(), orphans=0, **runs):
     """Return the result of a rival, of runs such as n50={"overhead": 0.002}."""
     usual = {
         "seconds": 2.0,
@@ -202,7 +230,7 @@ def result_of(rival, *, first=1.0, leaks=(), orphans=0, **runs):
         "kinds": {},
     }
     sizes = {int(name[1:]): [Run(int(name[1:]), **{**usual, **run})] for name, run in runs.items()}
-    return Result(rival, rival.title, 7, sizes, [first], list(leaks), orphans)
+    return Result(rival, rival.title, 7, sizes, list(growths), [first], list(leaks), orphans)
 
 
 class TestReport:
@@ -234,13 +262,14 @@ class TestReport:
         assert "| **2.00 s** | not run | **1.00 s** |" in text
 
     @pytest.mark.parametrize(
-        ("overhead", "growth", "is_met"),
-        [(0.0021, 4.9, True), (0.0023, 4.9, False), (0.0021, 5.1, False)],
+        ("growth", "memory", "is_met"),
+        [(1.05, 4.9, True), (1.15, 4.9, False), (1.05, 5.1, False)],
     )
-    def test_a_goal_that_is_missed_is_said(self, overhead, growth, is_met):
-        ours = result_of(OURS, n50={}, n5000={"overhead": overhead, "growth": growth})
+    def test_a_goal_that_is_missed_is_said(self, growth, memory, is_met):
+        ours = result_of(OURS, n50={}, n5000={"growth": memory}, growths=[2.0, growth, 0.5])
         text = self.table(ours, sizes=(50, 5000))
-        assert f"{growth:.1f} KiB a test (at most 5)" in text
+        assert f"ours with 5,000 tests: {growth:.2f} times" in text
+        assert f"{memory:.1f} KiB a test (at most 5)" in text
         assert ("MISSED" not in text) == is_met
 
 
