@@ -17,8 +17,10 @@ import pytest
 from helpers.clients import connected
 from helpers.drop_in import ALL_MODULES, Repository
 from helpers.processes import wait_until
+from helpers.raw_clients import in_another_process, load
 from mqtt_test_broker import TestMQTTBroker
 from mqtt_testing.wire.endpoint import MQTTEndpoint
+from shared_mqtt_pool import MQTTConnectionError, SharedMQTTPool
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
@@ -273,6 +275,20 @@ def test_a_broker_with_access_control_says_what_it_has_to_allow(
         result = repository.run()
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*this user has to be allowed to publish to and read from '#'*"])
+
+
+def test_a_barrier_that_is_forbidden_is_given_up_though_other_messages_go_on_arriving(
+    public_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mqtt_testing.clients.limits.TIMEOUT", 0.5)
+    monkeypatch.setattr("mqtt_testing.clients.limits.FLOOD_TIMEOUT", 1.2)
+    rules = public_folder / "rules"
+    rules.write_text("topic readwrite load\n")
+    with TestMQTTBroker(config_lines=[f"acl_file {rules}"]) as broker:
+        pool = SharedMQTTPool(broker.get_connection_params())
+        given_up = pytest.raises(MQTTConnectionError, match="did not come back within 1 s")
+        with in_another_process(load, broker.port), pool, given_up:
+            pool.barrier()
 
 
 def test_a_broker_without_mqtt_5_is_one_clear_error(

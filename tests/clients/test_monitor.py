@@ -70,6 +70,18 @@ class TestMonitor:
         assert "Waited for 2 messages on 'device/#' within 0.05 s; 0 came" in str(failure.value)
         assert f"other: b'{'x' * 80}'... (QoS 0, retained)" in str(failure.value)
 
+    def test_fails_in_time_though_other_messages_go_on_arriving(
+        self, shared_mqtt_pool, mqtt_client, mqtt_monitor
+    ):
+        def is_it(_message):
+            mqtt_client.publish("another", qos=1)
+            shared_mqtt_pool.barrier()
+            return False
+
+        mqtt_client.publish("one", qos=1)
+        with pytest.raises(pytest.fail.Exception, match=r"within 0\.2 s that meet the condition"):
+            mqtt_monitor.wait_for("#", where=is_it, timeout=0.2)
+
     def test_masks_secrets_where_it_fails(self, mqtt_client, mqtt_monitor):
         mqtt_client.publish("other", '{"password": "h1dden"}')
         with pytest.raises(pytest.fail.Exception) as unexpected:

@@ -5,6 +5,9 @@ from __future__ import annotations
 TIMEOUT = 5.0
 """Seconds that a broker gets for an answer before the test fails."""
 
+FLOOD_TIMEOUT = 60.0
+"""Seconds that it gets where messages that were published before go on arriving meanwhile."""
+
 CALLBACK_PATIENCE = 1.0
 """Seconds that a callback may keep its network loop before nothing more is awaited from it."""
 

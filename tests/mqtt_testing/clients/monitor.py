@@ -127,7 +127,8 @@ class MQTTMonitor:
             found += [m for m in new if _matches(m, topic_filter, where)]
             if len(found) >= count:
                 return found
-            if not (yield position, max(0.0, deadline - time.monotonic())):
+            seconds = deadline - time.monotonic()  # in a flood, there is more at any time
+            if seconds <= 0 or not (yield position, seconds):
                 messages = "1 message" if count == 1 else f"{count} messages"
                 what = f"{messages} on {topic_filter!r} within {timeout:g} s"
                 condition = " that meet the condition" if where else ""

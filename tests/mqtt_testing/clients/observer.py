@@ -225,13 +225,13 @@ class Observer:
         can_come: Callable[[Any], bool] = paho.is_open,
         timeout: float | None = None,
     ) -> None:
-        timeout = timeout or limits.TIMEOUT
-        deadline = time.monotonic() + timeout
+        timeout, start = timeout or limits.TIMEOUT, time.monotonic()
+        deadline = start + timeout
         grants, position = self._grants, self._history.position
         while not self._came_back(set(senders)):
             if self._history.position != position:  # a flood is before it, which takes its time
                 position = self._history.position
-                deadline = time.monotonic() + timeout
+                deadline = min(time.monotonic() + timeout, start + limits.FLOOD_TIMEOUT)
             # What a broken connection has not brought to the broker will not come.
             senders = {t: c for t, c in senders.items() if c is self._client or can_come(c)}
             if self._grants != grants:  # our connection was made anew: send it again
@@ -240,10 +240,10 @@ class Observer:
                 senders[self._send_barrier(self._client)] = self._client
             if time.monotonic() > deadline or self._broker_died():
                 missing = [client for t, client in senders.items() if t not in self._barriers]
-                raise self._failure(self._why_no_barrier(missing))
+                raise self._failure(self._why_no_barrier(missing, time.monotonic() - start))
 
-    def _why_no_barrier(self, senders: Iterable[Any]) -> str:
-        reason = f"a barrier did not come back within {limits.TIMEOUT:g} s"
+    def _why_no_barrier(self, senders: Iterable[Any], seconds: float) -> str:
+        reason = f"a barrier did not come back within {seconds:.0f} s"
         others = [client for client in senders if client is not self._client]
         kept = [paho.name_of(client) for client in others if paho.is_in_callback(client)]
         if kept:
