@@ -33,7 +33,7 @@ from migration.output import Output, indented
 from migration.repository import PATIENCE, Repository, encode_like, open_repository
 from migration.service.proposals import proposals
 from migration.state import Change, State
-from shared.commands import CannotRunError, split_off_pytest_args
+from shared.commands import CannotRunError, seconds, split_off_pytest_args
 from shared.environment import require
 from shared.formatting import counted
 
@@ -169,7 +169,7 @@ def _add_options(name: str, parser: argparse.ArgumentParser) -> None:
         )
         parser.add_argument(
             "--timeout",
-            type=float,
+            type=seconds,
             metavar="SECONDS",
             default=PATIENCE,
             help="what a test, or the import of a file, may take (default: %(default)g)",

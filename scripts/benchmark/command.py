@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from rich.table import Table
-from shared.commands import exit_status_of
+from shared.commands import count, exit_status_of
 from shared.modules import BrokerError
 from shared.progress import Progress
 from shared.tables import show
@@ -48,10 +48,15 @@ def show_scale(options: argparse.Namespace) -> int:
 def main(words: Sequence[str] | None = None) -> int:
     """Do it; return the exit status."""
     parser = argparse.ArgumentParser(description=DESCRIPTION)
-    parser.add_argument("--rounds", type=int, default=500, help="of each operation")
-    parser.add_argument("--loans", type=int, default=2000, help="in the long run of loans")
+    parser.add_argument("--rounds", type=count, default=500, help="of each operation")
+    parser.add_argument("--loans", type=count, default=2000, help="in the long run of loans")
     parser.add_argument(
-        "--scale", type=int, nargs="?", const=400, metavar="TESTS", help="show how it grows instead"
+        "--scale",
+        type=count,
+        nargs="?",
+        const=400,
+        metavar="TESTS",
+        help="show how it grows instead",
     )
     options = parser.parse_args(sys.argv[1:] if words is None else words)
     action = bench if options.scale is None else show_scale

@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from shared.commands import CannotRunError, exit_status_of, write
+from shared.commands import CannotRunError, count, exit_status_of, file_to_write, write
+from shared.formatting import counted
 from shared.machine import circumstances, in_words
 from shared.modules import BrokerError, find_mosquitto, mosquitto_version
 from shared.progress import Progress
@@ -45,7 +46,7 @@ class Contest:
     """The rivals in their repositories, and what was found of them."""
 
     def __init__(self, rivals: Sequence[Rival], folder: Path, sizes: Sequence[int]) -> None:
-        self._sizes = sorted(sizes)
+        self._sizes = sizes
         self._progress = Progress()
         has_docker = any(rival.takes_docker for rival in rivals) and docker_answers()
         takes_part = [rival for rival in rivals if has_docker or not rival.takes_docker]
@@ -116,14 +117,16 @@ def report(options: argparse.Namespace) -> int:
     if not Path("/proc/self/environ").exists():
         raise CannotRunError("there is no /proc to see processes and memory in: run it on Linux")
     rivals = [rival for rival in RIVALS if rival.name in options.only]
+    sizes = sorted(set(options.tests))
     load = os.getloadavg()[0]
     mosquitto = mosquitto_version(find_mosquitto()) or "unknown"
     with tempfile.TemporaryDirectory(prefix="mqtt-rivals-") as folder:
-        contest = Contest(rivals, Path(folder), options.tests)
+        contest = Contest(rivals, Path(folder), sizes)
         contest.hold(options.rounds)
     conditions = circumstances({**contest.versions, "mosquitto": mosquitto})
-    print("\n\n".join(tables(contest.results, options.tests)))
-    print(f"\n{in_words(conditions)}; {options.rounds} rounds; load {load:.1f} at the start")
+    print("\n\n".join(tables(contest.results, sizes)))
+    rounds = counted(options.rounds, "round")
+    print(f"\n{in_words(conditions)}; {rounds}; load {load:.1f} at the start")
     conditions.update(
         load_at_start=load,
         rounds=options.rounds,
@@ -138,10 +141,14 @@ def main(words: Sequence[str] | None = None) -> int:
     names = [rival.name for rival in RIVALS]
     parser = argparse.ArgumentParser(description=DESCRIPTION)
     parser.add_argument("--only", nargs="+", choices=names, default=names, help="these rivals")
-    parser.add_argument("--rounds", type=int, default=3, help="of which medians are taken")
-    parser.add_argument("--tests", type=int, nargs="+", default=SIZES, help="of a run")
+    parser.add_argument("--rounds", type=count, default=3, help="of which medians are taken")
+    parser.add_argument("--tests", type=count, nargs="+", default=SIZES, help="of a run")
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", default=FOLDER / "figures.json", help="all figures"
+        "--json",
+        type=file_to_write,
+        metavar="FILE",
+        default=FOLDER / "figures.json",
+        help="all figures",
     )
     options = parser.parse_args(sys.argv[1:] if words is None else words)
     return exit_status_of("rivals", lambda: report(options), BrokerError)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import math
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
+
+_Number = TypeVar("_Number", int, float)
 
 
 class CannotRunError(Exception):
@@ -21,6 +26,34 @@ def write(path: Path | None, content: Callable[[], str]) -> None:
         path.write_text(content(), encoding="utf-8")
     except OSError as error:
         raise CannotRunError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def count(text: str) -> int:
+    """Read a number of things from a command line: 1 or more."""
+    return _positive(int, text, "a whole number")
+
+
+def seconds(text: str) -> float:
+    """Read how long something may take from a command line: more than 0 seconds."""
+    return _positive(float, text, "a number of seconds")
+
+
+def _positive(kind: type[_Number], text: str, what: str) -> _Number:
+    try:
+        number = kind(text)
+    except ValueError:
+        number = kind(0)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what} above 0")
+    return number
+
+
+def file_to_write(text: str) -> Path:
+    """Read from a command line where to write, and refuse at once what cannot be a file."""
+    path = Path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a folder: name a file")
+    return path
 
 
 def split_off_pytest_args(words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -43,7 +76,7 @@ def exit_status_of(script: str, action: Callable[[], int], *others: type[Excepti
 
 
 def take_other_ends_for_ctrl_c() -> None:
-    """Have SIGTERM and SIGHUP end what runs, and clean up, as Ctrl-C does."""
+    """Let SIGTERM and SIGHUP end what runs, and clean up, as Ctrl-C does."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # `nohup` has it ignored
             signal.signal(number, signal.default_int_handler)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from rich.table import Table
-from shared.commands import CannotRunError, exit_status_of, write
+from shared.commands import CannotRunError, exit_status_of, file_to_write, write
 from shared.formatting import duration
 from shared.machine import circumstances, in_words
 from shared.modules import BrokerError, find_mosquitto, mosquitto_version
@@ -81,7 +81,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="do a tenth of everything")
     parser.add_argument("--seed", type=int, help="of what is random (default: another each time)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
+    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write all figures here")
     options = parser.parse_args(words)
     unknown = sorted(set(options.parts) - set(PARTS))
     if unknown:

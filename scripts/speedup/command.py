@@ -10,7 +10,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from shared.commands import CannotRunError, exit_status_of, split_off_pytest_args, write
+from shared.commands import (
+    CannotRunError,
+    exit_status_of,
+    file_to_write,
+    seconds,
+    split_off_pytest_args,
+    write,
+)
 from shared.paths import ASYNCIO_SUITE, ROOT, SLOW_SUITE
 from shared.progress import Progress
 from shared.tables import show
@@ -38,15 +45,20 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="run all tests on the slow side too")
     parser.add_argument(
         "--budget",
-        type=float,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="what a sample of the slow side may take (default: %(default)g)",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
-    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw the tests here")
+    parser.add_argument("--json", type=file_to_write, metavar="FILE", help="write all figures here")
     parser.add_argument(
-        "--html", type=Path, metavar="FILE.html", help="look closer, and write a page about it here"
+        "--picture", type=file_to_write, metavar="FILE.svg", help="draw the tests here"
+    )
+    parser.add_argument(
+        "--html",
+        type=file_to_write,
+        metavar="FILE.html",
+        help="look closer, and write a page about it here",
     )
     parser.add_argument(
         "--python", default=sys.executable, metavar="EXE", help="what runs pytest (default: this)"
