@@ -60,7 +60,7 @@ def irrigation(garden_plan: GardenPlan) -> Iterator[IrrigationController]:
 
 
 class Garden:
-    """What is around the service: sensors, valves, and somebody who gives orders."""
+    """What is around the service: sensors, valves, and a gardener who gives orders."""
 
     def __init__(self, client: Any, monitor: Any) -> None:
         self._client = client

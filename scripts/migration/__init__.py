@@ -1,1 +1,1 @@
-"""The migration checklist and the rollback plan, for repositories that nobody here has seen."""
+"""The migration checklist and the rollback plan, for repositories that are not known here."""

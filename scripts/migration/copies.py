@@ -73,7 +73,7 @@ def _copy(repository: Repository, file: Path, state: State) -> Change:
     path = place_of(repository, file)
     old, new = repository.read(path), content_of(repository, file)
     if old is not None and path in state.records and not state.is_as_we_left_it(path, old):
-        return Change(path, old, old)  # the user has made it his own
+        return Change(path, old, old)  # which is the user's own now
     return Change(path, old, new, copy_of=OUR_TESTS / file)
 
 

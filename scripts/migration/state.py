@@ -149,7 +149,7 @@ class State:
         write_atomically(self._index, json.dumps(index, indent=2).encode() + b"\n")
 
     def is_as_we_left_it(self, path: Path, content: bytes) -> bool:
-        """Return whether we have changed a file, and nobody has after us."""
+        """Return whether we have changed a file, and it is as we left it."""
         record = self.records.get(path)
         return record is not None and record.steps[-1].after == _digest(content)
 

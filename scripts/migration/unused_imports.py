@@ -190,7 +190,7 @@ def _without(imports: Sequence[_Import], text: str) -> str:
     if left and len(alone) == len(imports):
         lines[:] = [line for number, line in enumerate(lines) if number not in alone]
     elif left and last - first > 1 and "#" in "".join(lines[first:last]):
-        pass  # whose comment it is, nobody can say
+        pass  # whose comment it is cannot be told
     elif left:
         left[-1] = left[-1].with_changes(semicolon=cst.MaybeSentinel.DEFAULT)
         code = "".join(cst.Module([]).code_for_node(statement) for statement in left)

@@ -115,7 +115,7 @@ class PytestProcess:
             raise CannotRunError(f"the tests of {whose} {what}:\n{output}")
 
     def _signal_all(self, number: int) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # nobody is left
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # none is left
             os.killpg(self._process.pid, number)
 
 

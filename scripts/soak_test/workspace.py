@@ -86,7 +86,7 @@ class Workspace:
         return len(list(self.temporary.glob(f"{FOLDER_PREFIX}*")))
 
     def set_environment(self) -> None:
-        """Mark what is started from here on, and have it write to the folder."""
+        """Mark what is started from here on, which writes to the folder."""
         os.environ.update({MARK: self.token, "TMPDIR": str(self.temporary)})
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # what happens to be installed
         os.environ.pop("MQTT_TEST_BROKER_URL", None)  # a broker of others is not ours to kill

@@ -15,7 +15,7 @@ class Pipe:
     def __init__(self, path: Path) -> None:
         self.path = path
         os.mkfifo(path, 0o600)
-        # Both of its ends, so that nobody waits until the other is open, and none is ever closed.
+        # Both of its ends, so that no side waits until the other is open, and none is ever closed.
         self._file = os.open(path, os.O_RDWR)
         self._rest = b""
 

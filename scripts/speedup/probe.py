@@ -135,7 +135,7 @@ class Probe:
         return [client for client in clients if client is not None]
 
     def _count_brokers(self, event: str, args: tuple[Any, ...]) -> None:
-        """Watch what is started (an audit hook: nobody can undo it, nor do anything before)."""
+        """Watch what is started, as an audit hook: it comes before all else, and stays."""
         if event != "subprocess.Popen":
             return
         executable, arguments = os.fsdecode(args[0]), args[1]

@@ -1,4 +1,4 @@
-"""Runs against brokers that belong to somebody else, by MQTT_TEST_BROKER_URL."""
+"""Runs against brokers of others, by MQTT_TEST_BROKER_URL."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ SUITE = """
 
 
 class Broker(NamedTuple):
-    """A broker of somebody else, and how this process reaches it."""
+    """A broker of others, and how this process reaches it."""
 
     url: str
     endpoint: Any

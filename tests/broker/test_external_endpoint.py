@@ -1,4 +1,4 @@
-"""What an address of a broker that belongs to somebody else may be."""
+"""What an address of a broker of others may be."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Small repositories that nobody runs, for `scripts/migrate.py scan` and `fix`."""
+"""Small repositories that are not run, for `scripts/migrate.py scan` and `fix`."""
 
 from __future__ import annotations
 

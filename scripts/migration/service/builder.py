@@ -60,7 +60,7 @@ class Builder:
         )
         for line in recipe.threads:
             self._text.remarks.append(
-                f"the fixture runs {line}() in a thread, which is held: a test has it run with "
+                f"the fixture runs {line}() in a thread, which is held: a test lets it run with "
                 "test_enable_background_tasks()"
             )
         if not recipe.contexts:

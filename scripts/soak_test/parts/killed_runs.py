@@ -50,7 +50,7 @@ def _run_to_the_end(workspace: Workspace, repo: Path) -> None:
         status = run.end()
     if status != 0:
         output = "".join(run.output())
-        raise CannotRunError(f"a run that nobody killed ended badly. pytest says:\n{output}")
+        raise CannotRunError(f"a run that was not killed ended badly. pytest says:\n{output}")
 
 
 def _kill(run: PytestProcess, moment: float, kill: Callable[[], None]) -> bool:
