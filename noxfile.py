@@ -17,6 +17,9 @@ the modules are for, with the newest pytest-asyncio, anyio and clients that ther
 Chromium, if there is one, with axe; `make matrix ARGS="--session page -- REPORT.html docs"` takes
 the pictures of the documentation, too.
 
+`make matrix ARGS="--session settings"` runs linters and tools with the settings that
+docs/adopting.md prints, in a user's repository.
+
 "newest" is what requirements-dev.txt pins. Where pip reaches its index and uv does not:
 `make matrix ARGS="--force-venv-backend virtualenv"`.
 """
@@ -60,6 +63,15 @@ PYTESTS = {
 ANY_PYTEST = locked("pytest-timeout", "pytest-xdist")
 
 ASYNCIO = ("anyio", "aiomqtt", "amqtt")
+
+# Beside ruff, flake8 and mypy, which the lock has; the newest, which Python 3.9 does without.
+TOOLS = [
+    f"{tool}; python_version >= '3.10'"
+    for tool in (
+        *("black==26.10.1", "coverage==7.17.5", "flake8-docstrings==1.7.0", "isort==9.0.2"),
+        *("pre-commit==4.7.0", "pylint==4.1.4"),
+    )
+]
 
 PAHOS = {
     "1.6": ["paho-mqtt==1.6.1"],
@@ -312,6 +324,15 @@ def page(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *options, "tests/scripts/test_page_in_browser.py")
     if session.posargs:
         session.run("python", "tests/helpers/browser.py", *session.posargs)
+
+
+@nox.session(python=NEWEST)
+def settings(session: nox.Session) -> None:
+    """Run tools with the settings that the documentation prints."""
+    packages = ("pytest", "pytest-asyncio", "paho-mqtt", "libcst", "ruff", "flake8", "mypy")
+    session.install(*locked(*packages), *TOOLS, log=False)
+    options = session.posargs or ["--tb=short", "-p", "no:cacheprovider"]
+    session.run("python", "-m", "pytest", *options, "tests/adoption/test_settings.py")
 
 
 def check(session: nox.Session, cells: Sequence[Cell]) -> None:
