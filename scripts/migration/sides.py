@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -96,7 +97,10 @@ def _why(told: PytestRun, said: str) -> str:
         return f"it hangs in {told.hang}; {leaving_out(told.hung_in)}"
     failed = [f"{in_repository(path)}: {reason}" for path, reason in told.errors.items()]
     asked = f" ({told.places} was asked for)" if told.addresses else ""
-    return (failed or [line.strip() for line in said.splitlines()[-1:]])[0] + asked
+    # The last, as pytest prints how it is used before it says what is wrong.
+    errors: list[str] = re.findall(r"\w*error: .*", said, re.IGNORECASE)
+    verdict = said.partition(" ended. ")[2].partition(". It says:")[0]
+    return [*failed, *errors[-1:], verdict or said][0] + asked
 
 
 def _take_in(told: PytestRun, folder: Path) -> None:

@@ -135,8 +135,10 @@ class Watch:
             parts = Path(file[len(self._root) :]).parts
             others = {"site-packages", "dist-packages", "mqtt_testing", "mqtt_testing_probes"}
             is_inside = file.startswith(self._root) and not others.intersection(parts)
+            # Our folder may have another name.
+            is_ours = any((p / "pytest_internals.py").exists() for p in Path(file).parents)
             hidden = any(part.startswith(".") and part != ".mqtt-migration" for part in parts)
-            self._in_repository[file] = is_inside and not hidden
+            self._in_repository[file] = is_inside and not is_ours and not hidden
         return self._in_repository[file]
 
     # --- Where the main thread runs an event loop, its tasks tell ------------------------------

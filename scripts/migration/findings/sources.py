@@ -53,7 +53,14 @@ def is_skipped(folder: Path) -> bool:
         or name.startswith(".")
         or name.endswith(".egg-info")
         or (folder / "pyvenv.cfg").exists()
-        or (name == OUR_FOLDER and (folder / "registration.py").exists())
+        or _is_our_folder(folder)
+    )
+
+
+def _is_our_folder(folder: Path) -> bool:
+    """Say so by what is in it, too: it may have been copied under another name."""
+    return (folder / "registration.py").exists() and (
+        folder.name == OUR_FOLDER or (folder / "pytest_internals.py").exists()
     )
 
 
