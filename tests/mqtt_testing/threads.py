@@ -231,14 +231,14 @@ def end_threads(
         if isinstance(thread, threading.Timer):
             thread.cancel()
     alive = threads if at_once else join(threads)
-    _await_rest(alive)
+    await_rest(alive)
     for thread in alive:
         interrupt(thread)
     wake()
     return join(alive)
 
 
-def _await_rest(threads: Iterable[threading.Thread]) -> None:
+def await_rest(threads: Iterable[threading.Thread]) -> None:
     """Give *threads* a moment to come to where they wait: elsewhere they leave things half done.
 
     One that has just been started may be about to connect a client.

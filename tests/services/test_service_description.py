@@ -273,19 +273,12 @@ class TestCoroutines:
     def test_it(heater): asyncio.run(enter(heater))
     """
 
-    @pytest.mark.parametrize(
-        ("run", "error"),
-        [
-            ("_watch", "run names '_watch', which is no `async def` method"),
-            ("connect", "connect() has returned: name it start"),
-        ],
-    )
-    def test_run_is_one_that_goes_on(self, repository, run, error):
-        described(repository, f"run={run!r}", "Charger", self.CHARGER)
+    def test_run_is_one_that_goes_on(self, repository):
+        described(repository, "run='connect'", "Charger", self.CHARGER)
         repository.write("tests/test_it.py", self.ENTERED)
         result = repository.run("-W", "error")
         result.assert_outcomes(failed=1)
-        result.stdout.fnmatch_lines([f"*ServiceFixtureError: {error}"])
+        result.stdout.fnmatch_lines(["*ServiceFixtureError: connect() has returned: name it start"])
 
     def test_a_held_one_that_is_called_when_all_are_enabled_goes_on(self, repository):
         described(repository, "start='connect', hold='report'", "Charger", self.CHARGER)

@@ -44,6 +44,7 @@ class BackgroundTasks:
         self._held: list[_HeldThread] = []
         self._running: list[threading.Thread] = []
         self._has_threads = False
+        self._main: threading.Thread | None = None
 
     @contextlib.contextmanager
     def held_by(self, watch: ThreadWatch) -> Iterator[None]:
@@ -60,7 +61,7 @@ class BackgroundTasks:
         _waits_for_threads.setdefault(self._builder, False)
 
     def _hold(self, thread: threading.Thread) -> bool:
-        if runs_network_loop(thread):
+        if thread is self._main or runs_network_loop(thread):
             return False
         self._has_threads = True
         waits_for_it = _waits_for_threads.get(self._builder)
@@ -130,6 +131,11 @@ class BackgroundTasks:
         if self._held and not self._running:
             self._start_held()
             self.let_cleanup_join()
+
+    def start_main(self, thread: threading.Thread) -> None:
+        """Start the thread that is not held: the service is to run in it from the start."""
+        self._main = thread
+        thread.start()
 
     def serve_clients(self) -> None:
         """Serve the clients that a thread of the service is to serve, but does not yet."""

@@ -74,7 +74,8 @@ def service_fixture(
     Args:
         service: the class, a function that builds one, or the name of a fixture that gives either.
         start: the method that starts it, if the constructor does not.
-        run: the ``async def`` method that runs as a task as long as the service lives.
+        run: the method that goes on as long as the service lives: as a task if it is an
+            ``async def``, else in a thread.
         hold: ``async def`` methods that do not begin until ``test_enable_background_tasks()``.
         arguments: fixtures for parameters of the constructor that have a default or another name.
         requires: fixtures to set up first, such as fakes of the network.

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..clients import limits
-from ..clients import paho_internals as paho
 from ..clients.event_loop import handled, settled, told
 from ..clients.families import Family
 from ..clients.lending import Lending
@@ -18,6 +17,7 @@ from ..originals import time
 from ..threads import GRACE, own_default_executor
 from .cleanup import Cleanup
 from .fixture import ServiceFixtureError
+from .in_thread import runs_in_thread, state_of
 from .lifetime import ServiceUnderTest
 from .tasks import raise_error_of
 
@@ -50,6 +50,7 @@ class ServiceInLoop(ServiceUnderTest):
                 with background.held_by(leftovers.watch):
                     self.service = await _finished(self._build(**arguments))
                     await self._start()
+                    self._run_in_thread(background, pool, lending)
                 self._equip(background, lending)
                 background.serve_clients()
                 await self._settle(pool, lending)
@@ -63,12 +64,15 @@ class ServiceInLoop(ServiceUnderTest):
         import asyncio
 
         await _finished(self._started())
-        if self._handling.run is not None:
+        if self._handling.run is not None and not self._runs_in_thread:
             name = self._method("run", self._handling.run)
-            result = getattr(self.service, name)()
-            if not inspect.isawaitable(result):
-                raise ServiceFixtureError(f"run names {name!r}, which is no `async def` method")
-            self._task = asyncio.ensure_future(result)
+            if runs_in_thread(type(self.service), name):
+                raise ServiceFixtureError(
+                    f"run names {name!r}, which is no `async def` method; for a thread to run it, "
+                    "the function that builds the service has to say which class it returns "
+                    "(`-> Service`)"
+                )
+            self._task = asyncio.ensure_future(getattr(self.service, name)())
 
     async def _settle(self, pool: SharedMQTTPool, lending: Lending) -> None:
         """Await that the service has connected, and its subscriptions are in force.
@@ -83,7 +87,7 @@ class ServiceInLoop(ServiceUnderTest):
             raise_error_of(self._task)
             if self._task is not None and self._task.done():
                 raise ServiceFixtureError(f"{self._handling.run}() has returned: name it start")
-            now = _state_of(lending)
+            now = state_of(lending)
             is_awaited = self._task is not None and not now and rounds < PATIENCE
             if now == before and not is_awaited:
                 break
@@ -126,12 +130,8 @@ class ServiceInLoop(ServiceUnderTest):
         raise_error_of(self._task)
 
 
-def _state_of(lending: Lending) -> list[tuple[bool, int]]:
-    return [(paho.is_connected(c), paho.last_packet_id(c)) for c in lending.clients]
-
-
 def _all_are_connected(lending: Lending) -> bool:
-    return all(connected for connected, _ in _state_of(lending))
+    return all(connected for connected, _ in state_of(lending))
 
 
 async def _finished(result: Any) -> Any:

@@ -21,6 +21,7 @@ from .background import BackgroundTasks
 from .cleanup import Cleanup
 from .coroutines import Gate, class_built_by, hold_coroutines
 from .fixture import Handling, Names, ServiceFixtureError, Usual, as_tuple
+from .in_thread import MainThread, no_loop_here, runs_in_thread
 from .leftovers import Leftovers, interrupt_callbacks
 from .tasks import RunningFlag, awaited, finished
 
@@ -35,6 +36,7 @@ class ServiceUnderTest:
     def __init__(self, build: Any, handling: Handling, leaks_on_purpose: bool) -> None:
         self._build = build
         self._handling = handling
+        self._runs_in_thread = runs_in_thread(build, handling.run)
         self._leaks_on_purpose = leaks_on_purpose
         self._cleaned_up = False
         self._alarm = Alarm()
@@ -54,7 +56,8 @@ class ServiceUnderTest:
         """Return whether the service cannot be built and started outside of an event loop."""
         start = getattr(class_built_by(self._build), self._handling.start or "", None)
         is_async = map(inspect.iscoroutinefunction, (self._build, start))
-        return self._handling.run is not None or any(is_async)
+        runs_as_task = self._handling.run is not None and not self._runs_in_thread
+        return runs_as_task or any(is_async)
 
     @contextlib.contextmanager
     def living(self, pool: SharedMQTTPool, arguments: Mapping[str, Any]) -> Iterator[None]:
@@ -62,8 +65,10 @@ class ServiceUnderTest:
         with self._surroundings(pool) as (leftovers, lending, background):
             try:
                 with background.held_by(leftovers.watch):
-                    self.service = self._build(**arguments)
-                    finished(self._started())
+                    with no_loop_here(self._handling.start):
+                        self.service = self._build(**arguments)
+                        finished(self._started())
+                    self._run_in_thread(background, pool, lending)
                 self._equip(background, lending)
                 background.serve_clients()
                 pool.await_connections(lending)
@@ -95,6 +100,16 @@ class ServiceUnderTest:
         """Call the method that starts the service, if one is named; return what that returns."""
         name = self._method("start", self._handling.start)
         return getattr(self.service, name)() if name else None
+
+    def _run_in_thread(
+        self, background: BackgroundTasks, pool: SharedMQTTPool, lending: Lending
+    ) -> None:
+        """Run the method that goes on until the service ends, if it is no ``async def``."""
+        if self._runs_in_thread:
+            name = self._method("run", self._handling.run)
+            main = MainThread(getattr(self.service, name), name)
+            background.start_main(main.thread)
+            main.await_rest(pool, lending)
 
     def _note_connections(self, lending: Lending) -> None:
         self.is_connected = any(is_connected(client) for client in lending.clients)

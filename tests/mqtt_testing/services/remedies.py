@@ -99,9 +99,11 @@ def _remedies(text: str, item: pytest.Item) -> Iterator[str]:
 
 def _why_not_connected(service: Any) -> str:
     methods = [n for n in _USUAL_STARTS if callable(getattr(service, n, None))]
+    method = [*methods, "..."][0]
+    option = "run" if method == "run" else "start"
     return (
         f"{type(service).__name__} had connected no client of paho-mqtt when the test began. Has "
-        f"it a method that starts it? service_fixture(..., start={[*methods, '...'][0]!r})"
+        f"it a method that starts it? service_fixture(..., {option}={method!r})"
     )
 
 
