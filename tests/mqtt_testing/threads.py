@@ -66,12 +66,12 @@ class ThreadWatch:
     """Notes the threads that are started in a ``with`` block, but for those that others start.
 
     What a thread from before the block starts is that thread's, such as a server's for its
-    requests; but for the thread that begins the block.
+    requests; but for the thread that begins the block. Blocks may nest: see ``own``.
     """
 
     def __init__(self) -> None:
-        self.hold: Callable[[threading.Thread], bool] = lambda _thread: False
-        """Is given each thread that is started, and returns whether it has held it."""
+        self.hold: Callable[[threading.Thread], bool] | None = None
+        """While a service is built, is given each thread that starts; returns whether it holds."""
         self._strangers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._started: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -82,6 +82,15 @@ class ThreadWatch:
         begun = threading.enumerate()  # those included that are about to begin
         with self._lock:
             return [thread for thread in begun if thread in self._started]
+
+    @property
+    def own(self) -> list[threading.Thread]:
+        """Those of them that no block around this one has noted, which ends later.
+
+        What starts while a service is built is its own. Of the rest nothing tells whose it is.
+        """
+        around = _watches[: _watches.index(self)]
+        return [t for t in self.alive if not any(t in watch._started for watch in around)]
 
     def __enter__(self) -> ThreadWatch:
         check_python()
@@ -98,17 +107,18 @@ class ThreadWatch:
         if not _watches:
             _patch.undo()
 
-    def note(self, thread: threading.Thread) -> None:
-        """Note a thread that this one is about to start."""
+    def note(self, thread: threading.Thread, *, is_own: bool) -> None:
+        """Note a thread that is about to be started, or that it is another's."""
         with self._lock:
-            of_stranger = threading.current_thread() in self._strangers
-            (self._strangers if of_stranger else self._started).add(thread)
+            (self._started if is_own else self._strangers).add(thread)
 
 
 # One wrapper however deep the blocks nest: a test's monkeypatch, undone after the inner block,
 # puts back what it found, which must be no wrapper that the inner block has taken away.
 _patch = pytest.MonkeyPatch()
 _watches: list[ThreadWatch] = []
+
+
 _SLEEPS_WATCHED = "_mqtt_sleeps_watched"
 _LONGEST_SLEEP = "_mqtt_longest_sleep"
 
@@ -117,12 +127,14 @@ def _noting(start: Callable[[threading.Thread], None]) -> Callable[[threading.Th
     @functools.wraps(start)
     def start_and_note(thread: threading.Thread) -> None:
         if thread.ident is None:  # else it cannot be started, as it will say
-            watches = tuple(_watches)
-            if any(watch.hold(thread) for watch in watches):
+            watches, starter = tuple(_watches), threading.current_thread()
+            concerned = [watch for watch in watches if starter not in watch._strangers]
+            building = {watch: watch.hold for watch in concerned if watch.hold is not None}
+            if any(hold(thread) for hold in building.values()):
                 return
             vars(thread)[_SLEEPS_WATCHED] = True
             for watch in watches:  # beforehand: an interruption may keep us from returning
-                watch.note(thread)
+                watch.note(thread, is_own=watch in (building or concerned))
         start(thread)
 
     return start_and_note

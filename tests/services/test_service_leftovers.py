@@ -330,6 +330,98 @@ class TestLeftovers:
         )
         repository.run("-W", "error").assert_outcomes(passed=2)
 
+    def test_what_another_service_of_the_test_needs_is_left_to_it(self, repository):
+        repository.write(
+            "pair.py",
+            """
+    import queue, threading
+
+    class Member:
+        def __init__(self):
+            self.orders = queue.Queue()
+            self.done = []
+            self.ticker = threading.Thread(target=self.work)
+            self.ticker.start()  # held
+            self.clerk = None
+
+        def ask(self):
+            self.clerk = threading.Thread(target=self.work)
+            self.clerk.start()
+
+        def work(self):
+            self.orders.get()
+            self.done.append(threading.current_thread())
+
+        def stop(self):
+            workers = [self.clerk, self.ticker]
+            for _ in workers:
+                self.orders.put(None)
+            for worker in workers:
+                worker.join()
+            assert len(self.done) == 2, "a worker was interrupted"
+""",
+        )
+        repository.write(
+            "tests/conftest.py",
+            """
+    from optimized_service_fixture import service_fixture
+    from pair import Member
+
+    one, other, third = (service_fixture(Member, cleanup="stop") for _ in range(3))
+            """,
+        )
+        repository.write(
+            "tests/test_it.py",
+            """
+    import pytest
+
+    @pytest.mark.parametrize("n", range(5))
+    def test_all(one, other, third, n):
+        for member in (third, one, other):
+            member.test_enable_background_tasks()
+            member.ask()
+            """,
+        )
+        assert_nothing_left(repository.run("-W", "error"), passed=5)
+
+    def test_what_a_service_starts_while_another_is_built_is_not_held(self, repository):
+        repository.write(
+            "pair.py",
+            """
+    import threading
+
+    class Clock:
+        def __init__(self):
+            self.ticks = threading.Semaphore(0)
+            self.go_on = threading.Event()
+
+        def run(self):
+            while self.go_on.wait():
+                self.go_on.clear()
+                threading.Thread(target=self.tick).start()
+
+        def tick(self):
+            self.ticks.release()
+
+    class Slow:
+        def __init__(self, clock):
+            clock.go_on.set()
+            # A second later, what is held is started.
+            assert clock.ticks.acquire(timeout=0.9), "the clock's thread was held"
+""",
+        )
+        repository.write(
+            "tests/conftest.py",
+            """
+    from optimized_service_fixture import service_fixture
+    from pair import Clock, Slow
+
+    clock, slow = service_fixture(Clock, run="run"), service_fixture(Slow)
+            """,
+        )
+        repository.write("tests/test_it.py", "def test_it(slow): pass")
+        assert_nothing_left(repository.run("-W", "error"), passed=1)
+
     def test_a_test_may_leak_on_purpose(self, repository):
         repository.write(
             "tests/test_it.py",

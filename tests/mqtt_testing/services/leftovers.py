@@ -58,7 +58,7 @@ class Leftovers:
         workers = self._end_processes()
         seen: set[threading.Thread] = set()
         for _ in range(ROUNDS):
-            left = (workers | self._threads()) - seen
+            left = (workers | self._threads(self.watch.own)) - seen
             if not left:
                 return
             at_once = self._is_overdue or bool(seen)
@@ -66,25 +66,25 @@ class Leftovers:
             self._fix.give_up(workers.intersection(stuck), "its executor was shut down")
             self._give_up(stuck)
             seen |= left
-        self._give_up(self._threads())
+        self._give_up(self._threads(self.watch.own))
 
     def interrupt(self) -> None:
-        """Interrupt all that the service's own cleanup may wait for."""
+        """Interrupt all that the service's own cleanup may wait for, be it another's as well."""
         if self._ends:
             self._is_overdue = True
             workers = self._end_processes()
-            end_threads(workers | self._threads(), at_once=True, wake=self._kill)
+            end_threads(workers | self._threads(self.watch.alive), at_once=True, wake=self._kill)
 
     def _end_processes(self) -> set[threading.Thread]:
         """End processes, as threads may wait for them; return the threads of executors."""
-        silence(self._threads())  # of which one may wait for what is ended before it
+        silence(self._threads(self.watch.own))  # of which one may wait for what is ended before it
         end_pools(pool for pool in process_pools() if pool not in self._pools_before)
         workers: set[threading.Thread] = self._fix.shut_down()
         self._kill()
         return workers
 
-    def _threads(self) -> set[threading.Thread]:
-        alive = set(self.watch.alive) - {self._pool.network_loop}
+    def _threads(self, noted: Iterable[threading.Thread]) -> set[threading.Thread]:
+        alive = set(noted) - {self._pool.network_loop}
         return alive and alive - self._of_others(futures_fix.threads_of)
 
     def _of_others(self, parts_of: Callable[[Any], Iterable[Any]]) -> set[Any]:
