@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+import threading
 from textwrap import dedent
 
 import pytest
 from helpers.drop_in import ALL_MODULES, Repository, assert_nothing_left
 from helpers.echo import ECHO
+from mqtt_testing.services import cleanup
 
 pytestmark = pytest.mark.usefixtures("few_plugins")
 
@@ -306,3 +308,29 @@ def test_a_constructor_that_waits_for_its_thread(pytester):
     # What one test has shown is known to the next.
     seconds = re.findall(r"([\d.]+)s setup .*_again", result.stdout.str())
     assert [s for s in seconds if float(s) > 0.5] == []
+
+
+def test_the_stack_that_is_named_is_of_one_moment(monkeypatch):
+    first, reached, second = (threading.Event() for _ in range(3))
+
+    def move_on(_frame):
+        first.set()
+        assert reached.wait(10)
+        return False
+
+    def stand():
+        first.wait()
+        reached.set()
+        second.wait()
+
+    monkeypatch.setattr(cleanup, "_is_around_service", move_on)
+    thread = threading.Thread(target=stand)
+    thread.start()
+    try:
+        stack = cleanup._inner_stack_of(thread)
+    finally:
+        second.set()
+        thread.join()
+    assert "first.wait()" in stack
+    assert "second.wait()" not in stack
+    assert "reached.set()" not in stack

@@ -160,10 +160,10 @@ class Cleanup:
 
 def _inner_stack_of(thread: threading.Thread) -> str:
     """Return where *thread* stands, as text like a traceback's, from the service's code on."""
-    frames = list(frames_of(thread))
-    while frames and _is_around_service(frames[-1]):
+    frames = [(frame, frame.f_lineno) for frame in frames_of(thread)]  # at once: it may go on
+    while frames and _is_around_service(frames[-1][0]):
         frames.pop()
-    summary = traceback.StackSummary.extract((frame, frame.f_lineno) for frame in frames[::-1])
+    summary = traceback.StackSummary.extract(reversed(frames))
     return "".join(summary.format()) or stack_of(thread)
 
 

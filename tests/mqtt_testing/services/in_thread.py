@@ -43,7 +43,10 @@ class MainThread:
         self._error: Exception | None = None
         self._is_starting = True
         self._over = threading.Event()
-        self.thread = threading.Thread(target=self._run, args=(method,), name=name, daemon=True)
+        full_name = getattr(method, "__qualname__", name)
+        self.thread = threading.Thread(
+            target=self._run, args=(method,), name=full_name, daemon=True
+        )
 
     def _run(self, method: Callable[[], Any]) -> None:
         try:
