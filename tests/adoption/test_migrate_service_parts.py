@@ -54,6 +54,20 @@ def test_what_a_broker_fixture_gives(user, name):
     assert (broker.name, broker.gives) == (name, expected)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        'yield session_mqtt_broker.port\n\noverride_fixture("broker", fast_broker)',
+        'subprocess.Popen(["mosquitto", "-c", with_lines("allow_anonymous false")])\n    yield 1',
+    ],
+)
+def test_one_that_is_ours_or_asks_for_a_password_stays(user, body):
+    asked_for = "session_mqtt_broker" if "session" in body else ""
+    text = f"{HEAD}\n@pytest.fixture\ndef fast_broker({asked_for}):\n    {body}\n"
+    user.write("tests/conftest.py", text)
+    assert own_brokers(suite_of(user)) == []
+
+
 def test_fixtures_that_tell_where_the_broker_is_go_with_it(user):
     user.write(
         "tests/conftest.py",
@@ -235,6 +249,38 @@ def test_a_fixture_that_gives_no_service_is_named(user):
     option = wiring(user, "@pytest.fixture\ndef thing():\n    return Service(1), 2")
     [remark] = option.remarks
     assert remark.startswith("tests/test_detect.py:6: the fixture thing gives (Service(1), 2), and")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "thread = threading.Thread(target=it.serve)\n    thread.daemon = True\n    thread.start()",
+        "threading.Thread(target=it.serve, daemon=True).start()",
+    ],
+)
+def test_a_method_that_it_runs_in_a_thread_goes_on(user, lines):
+    option = wiring(
+        user,
+        f"@pytest.fixture\ndef thing(port):\n    it = Service(port)\n    {lines}\n"
+        "    time.sleep(2)\n    yield it\n    it.close()",
+    )
+    assert fast(option) == "service_fixture(Service, run='serve', cleanup='close')"
+    assert option.remarks == ()
+
+
+def test_a_thread_whose_work_no_test_can_do_is_named(user):
+    methods = (
+        "    def start(self):\n        threading.Thread(target=self._write).start()\n"
+        "        threading.Thread(target=self.client.loop_forever).start()\n"
+        "    def _write(self):\n        while True:\n            self._store(self.queue.get())\n"
+        "    def _store(self, item): pass\n    def close(self): pass\n"
+    )
+    user.write("writer.py", f"{HEAD}\nclass Service:\n{methods}")
+    fixture = "@pytest.fixture\ndef thing():\n    it = Service()\n    it.start()\n    yield it\n"
+    user.write("tests/test_detect.py", f"{HEAD}\nfrom writer import Service\n{fixture}")
+    option = service_option(user.repository, "writer:Service", "thing", {"thing": "test_detect"})
+    [remark] = option.remarks
+    assert remark.startswith("_write() runs in a thread, which is held: a test that needs it calls")
 
 
 def test_what_is_called_after_the_test_ends_it(user):

@@ -17,6 +17,7 @@ _PORT = re.compile(r"port\b|port_|_port", re.I)
 _HOST = re.compile(r"host|addr|server|\bip\b", re.I)
 _URL = re.compile(r"url|uri", re.I)
 _PLACE = re.compile(r"broker|mosquitto|mqtt_?(host|port|ur[il]|addr\w*|server|params)", re.I)
+_SECURED = re.compile(r"passw|mosquitto_passwd|cafile|certfile|tls|allow_anonymous false", re.I)
 _FIRST_PORT, _LAST_PORT = 1024, 65535
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _ADDRESS = re.compile(r"^(?P<scheme>\w+://)?(localhost|127\.0\.0\.1):\d+$")
@@ -54,7 +55,9 @@ class OwnBroker:
 def own_brokers(suite: Suite) -> list[OwnBroker]:
     """Return the fixtures that start a broker, and those that say where it is."""
     own = [function for function in suite.fixtures() if not _is_ours(suite, function)]
-    starting = [f for f in own if suite.starts_broker(f) or _names_a_broker(f)]
+    starting = [
+        f for f in own if (suite.starts_broker(f) and not _is_secured(f)) or _names_a_broker(f)
+    ]
     found = {f.fixture_name: _described(suite, f) for f in starting if _gives_no_service(suite, f)}
     related = {name for broker in found.values() for name in broker.function.params}
     for function in suite.fixtures():
@@ -68,7 +71,12 @@ def own_brokers(suite: Suite) -> list[OwnBroker]:
 
 
 def _is_ours(suite: Suite, function: Function) -> bool:
-    return suite.is_overridden(function.fixture_name)
+    return suite.is_overridden(function.fixture_name) or OURS in function.params
+
+
+def _is_secured(function: Function) -> bool:
+    """Return whether a broker asks for what ours does not, which its tests are about."""
+    return bool(_SECURED.search(unparsed(function.node)))
 
 
 def _names_a_broker(function: Function) -> bool:

@@ -73,6 +73,15 @@ class ServiceClass:
             if name != besides and any(_pauses(loop) for loop in _loops(self.methods[name]))
         ]
 
+    def without_task(self) -> list[str]:
+        """Return the methods that run in threads, and call nothing that a test could call."""
+        return [
+            name
+            for name in self._started_by({"Thread"})
+            if all(self._needs_arguments(called) for called in self._called_in_loops_of(name))
+            and "loop_forever" not in ast.unparse(self.methods[name])
+        ]
+
     def flag(self) -> str | None:
         """Return the attribute that its loops look at, where it is not one of the usual."""
         for name in (*self._started_by(_STARTS_THREAD), *self._started_by(_STARTS_TASK)):

@@ -30,9 +30,9 @@ class Recipe:
     calls: list[str] = field(default_factory=list)
     """The methods of the service that are called without arguments, in order."""
     run: str | None = None
-    """The coroutine that it runs as a task."""
+    """The method that it runs as a task, or in a thread."""
     threads: list[str] = field(default_factory=list)
-    """The methods that it runs in threads of its own."""
+    """Further methods that it runs in threads of its own."""
     endings: list[str] = field(default_factory=list)
     """The methods of the service that are called after the test."""
     enters_service: bool = False
@@ -112,6 +112,7 @@ class _Reader:
         self._suite = suite
         self._recipe = recipe
         self._given = given
+        self._threads: set[str] = set()
         if isinstance(given, ast.Name):
             recipe.service = given.id
         elif isinstance(given, ast.Call):
@@ -194,9 +195,22 @@ class _Reader:
         if isinstance(value, ast.Call) and called_name(value) in _TASK and value.args:
             recipe.run = _method_on(value.args[0], recipe.service)
             return recipe.run is not None
-        targets = [k.value for k in getattr(value, "keywords", ()) if k.arg == "target"]
+        return self._is_of_thread(statement)
+
+    def _is_of_thread(self, statement: ast.stmt) -> bool:
+        """Note what runs a method of the service in a thread; return whether it is left out."""
+        recipe = self._recipe
+        if self._threads.intersection(names_in(statement, ast.Load)):
+            return True
+        keywords = (k for n in ast.walk(statement) for k in getattr(n, "keywords", ()))
+        targets = [k.value for k in keywords if isinstance(k, ast.keyword) and k.arg == "target"]
         own = [t for t in targets if isinstance(t, ast.Attribute)]
-        recipe.threads += [t.attr for t in own if unparsed(t.value) == recipe.service]
+        methods = [t.attr for t in own if unparsed(t.value) == recipe.service]
+        if methods and recipe.run is None:
+            recipe.run = methods[0]
+            self._threads.update(names_in(statement, ast.Store))
+            return True
+        recipe.threads += methods
         return False
 
     def _sort_context(self, context: ast.With | ast.AsyncWith) -> None:

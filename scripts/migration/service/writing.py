@@ -230,6 +230,11 @@ class _Writer:
         if tasks:
             yield "# what runs in the background, for a test to run it once"
             yield f"tasks={json.dumps(tasks, ensure_ascii=False)},"
+        self._text.remarks += [
+            f"{name}() runs in a thread, which is held: a test that needs it calls "
+            "test_enable_background_tasks(), or a fixture that extends the fast one does"
+            for name in service.without_task()
+        ]
         flag = service.flag()
         if flag:
             yield f'running="{flag}",'
