@@ -273,7 +273,7 @@ def read_news(report: Path, offset: int = 0) -> list[bytes]:
 def _why_it_did_not_start(repository: Repository, run: PytestRun) -> str:
     if "No module named pytest" in run.output:
         return f"{repository.python} has no pytest; name a Python that has: --python"
-    hint = _hint_at_python(repository, run.error)
+    hint = _hint_at_python(repository, run.error) or _hint_at_broker(run.error)
     return f"pytest does not start in {repository.root}: {run.error}{hint}"
 
 
@@ -284,6 +284,16 @@ def _hint_at_python(repository: Repository, error: str) -> str:
     return (
         f". This was {repository.python}: name the Python that has what the repository needs: "
         "--python"
+    )
+
+
+def _hint_at_broker(error: str) -> str:
+    """Return what to add where conftest.py needs a broker before ours can be led to."""
+    if "ConnectionRefusedError" not in error:
+        return ""
+    return (
+        ". A conftest.py imports what connects at once, to a broker that is not there: copy the "
+        "folder and the doors by hand, and call redirect_to_test_broker() above that import"
     )
 
 

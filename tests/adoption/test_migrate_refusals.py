@@ -51,6 +51,15 @@ def test_a_broken_conftest(user):
     assert "conftest.py:1 is no valid Python" in refuse(user, "status")
 
 
+def test_a_conftest_that_connects_as_it_is_imported(user):
+    user.write("bus.py", "import paho.mqtt.publish\npaho.mqtt.publish.single('a', port=1)\n")
+    user.write("tests/conftest.py", "import bus\n")
+    user.write("pytest.ini", "[pytest]\npythonpath = .\n")
+    refusal = refuse(user, "apply", "--option", "3")
+    assert "pytest does not start in" in refusal
+    assert "call redirect_to_test_broker() above that import" in refusal
+
+
 @pytest.mark.parametrize("said", ["no such thing", "x" * 9999, r"no such thing\n" + "x" * 9999])
 def test_a_plugin_that_breaks_pytest_is_told_in_a_line(user, said):
     user.write("tests/conftest.py", "")
