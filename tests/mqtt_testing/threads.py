@@ -312,7 +312,7 @@ def interruptible(
         return
 
     def raise_there(signum: int, frame: FrameType | None) -> None:
-        if stands_there():
+        if stands_there() and not _is_of_imports(frame):
             raise error
         if callable(before):
             before(signum, frame)
@@ -328,9 +328,24 @@ _SIGNAL = signal.SIGURG
 
 
 def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
+    import ctypes  # noqa: F401  # on use, and before the look at the thread
+
+    deadline = clock.monotonic() + GRACE
+    while _is_of_imports(next(frames_of(thread), None)):
+        if clock.monotonic() > deadline:
+            return
+        threading.Event().wait(LOOK_INTERVAL)
     if thread.ident is not None and thread.is_alive():  # else another may have its ident by now
         _set_async_error(thread.ident, error)
         _wake_from_wait(thread)
+
+
+def _is_of_imports(frame: FrameType | None) -> bool:
+    """Return whether a *frame* is Python's own for imports.
+
+    Interrupted there, a thread may keep the lock of imports, for which all others wait for ever.
+    """
+    return frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
 
 
 def _set_async_error(ident: int, error: type[BaseException] | None) -> None:

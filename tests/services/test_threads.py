@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import queue
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
@@ -243,3 +247,36 @@ def test_a_python_that_lacks_a_name_is_one_clear_error(monkeypatch):
     threads.check_python.cache_clear()
     with pytest.raises(RuntimeError, match=r"^Python 3\.\d+ has no threading\.Thread\._no_such_n"):
         threads.check_python()
+
+
+IMPORTS = """
+import _imp, sys, threading, time
+from mqtt_testing.threads import frames_of, interrupt
+
+def import_for_ever():
+    while True:
+        sys.modules.pop("colorsys", None)
+        import colorsys
+
+thread = threading.Thread(target=import_for_ever, daemon=True)
+deadline = time.monotonic() + 10
+_imp.acquire_lock()
+thread.start()
+while not any("importlib" in frame.f_code.co_filename for frame in frames_of(thread)):
+    assert time.monotonic() < deadline
+interrupt(thread)  # which waits for the lock
+_imp.release_lock()
+while thread.is_alive():
+    assert time.monotonic() < deadline
+    interrupt(thread)
+    thread.join(0.1)
+sys.modules.pop("colorsys", None)
+import colorsys
+"""
+
+
+def test_an_interrupted_thread_does_not_keep_the_lock_of_imports():
+    path = {"PYTHONPATH": str(Path(threads.__file__).parents[1])}
+    subprocess.run(
+        [sys.executable, "-c", IMPORTS], check=True, timeout=20, env={**os.environ, **path}
+    )
