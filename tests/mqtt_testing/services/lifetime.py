@@ -6,7 +6,7 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ from ..clients.paho_internals import is_connected
 from ..clients.plugin import PREFIX_VARIABLES
 from ..clients.pool import SharedMQTTPool
 from ..originals import os
+from ..threads import event_loop_of
 from ..wire.endpoint import MQTTEndpoint
 from .alarm import Alarm
 from .background import BackgroundTasks
@@ -23,7 +24,11 @@ from .coroutines import Gate, class_built_by, hold_coroutines
 from .fixture import Handling, Names, ServiceFixtureError, Usual, as_tuple
 from .in_thread import MainThread, no_loop_here, runs_in_thread
 from .leftovers import Leftovers, interrupt_callbacks
-from .tasks import RunningFlag, awaited, finished
+from .tasks import RunningFlag, awaited, awaited_in, finished
+
+if TYPE_CHECKING:
+    import asyncio
+    import threading
 
 HOST_VARIABLES = ("MQTT_BROKER", "MQTT_HOST", "MQTT_BROKER_HOST", "MQTT_SERVER")
 
@@ -44,6 +49,7 @@ class ServiceUnderTest:
         self.tasks_run: set[str] = set()
         self.leaks: Sequence[str] = ()
         self._gate = Gate()
+        self._threads: Callable[[], Sequence[threading.Thread]] = list
         self.is_connected: bool | None = None
         """Whether it had connected a client when the test began; None before that."""
 
@@ -85,6 +91,7 @@ class ServiceUnderTest:
         """Watch what a service starts, and end it with the ``with`` block."""
         leftovers = Leftovers(pool, ends=not self._leaks_on_purpose)
         self.leaks = leftovers.named
+        self._threads = lambda: leftovers.watch.alive
         with contextlib.ExitStack() as life:
             life.enter_context(_environment(pool.endpoint))
             patch = life.enter_context(pytest.MonkeyPatch.context())
@@ -175,7 +182,12 @@ class ServiceUnderTest:
             result = getattr(self.service, method)(*args, **kwargs)
         if not inspect.isawaitable(result):
             return result
-        return finished(awaited(result, flag))
+        return finished(awaited_in(self._own_loop(), awaited(result, flag)))
+
+    def _own_loop(self) -> asyncio.AbstractEventLoop | None:
+        """Return the event loop that the service runs in a thread of its own, if there is one."""
+        loops = [loop for loop in map(event_loop_of, self._threads()) if loop]
+        return loops[0] if len(loops) == 1 else None
 
     def _noting_cleanup(self, cleanup: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(cleanup)

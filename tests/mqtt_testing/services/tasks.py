@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..clients.event_loop import running_loop
 from ..originals import threading
+from ..threads import GRACE
 
 if TYPE_CHECKING:
     import asyncio
@@ -74,6 +75,29 @@ async def awaited(result: Any, flag: RunningFlag) -> Any:
     """Await *result* while the service thinks that it runs."""
     with flag.set_meanwhile():
         return await result
+
+
+async def awaited_in(loop: asyncio.AbstractEventLoop | None, coroutine: Any) -> Any:
+    """Await *coroutine* in a *loop* that another thread runs, to which all belongs that it uses.
+
+    Without a *loop* it is awaited here.
+
+    Raises:
+        RuntimeError: it was cancelled there, or that loop has ended before it.
+    """
+    if loop is None or loop is running_loop():
+        return await coroutine
+    import asyncio
+
+    there = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    try:
+        while not there.done() and loop.is_running():
+            await asyncio.wait({asyncio.wrap_future(there)}, timeout=GRACE)
+        if there.cancelled() or not there.done():
+            raise RuntimeError("the service has cancelled this task, or ended its event loop")
+        return there.result()
+    finally:
+        there.cancel()  # which does nothing to one that is done
 
 
 def raise_error_of(task: asyncio.Task[Any] | None) -> None:
