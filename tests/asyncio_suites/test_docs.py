@@ -40,8 +40,54 @@ def test_the_page(pytester, way):
 
 def test_the_page_without_a_plugin(pytester):
     shutil.copy(TESTS / "helpers" / "dimmer.py", pytester.path)
-    _, conftest, _, plain, *_ = examples("docs/asyncio.md")
-    result = WAYS["anyio"].run(pytester, plain, conftest=conftest)
+    _, conftest, _, _, plain, *_ = examples("docs/asyncio.md")
+    repository = WAYS["anyio"].prepare(pytester, conftest)
+    repository.write("tests/test_it.py", plain)  # which has no mark
+    assert_nothing_left(repository.run(), passed=3)
+
+
+SHOP = """
+import contextlib, os, types, aiomqtt
+
+def client():
+    return aiomqtt.Client(os.environ["MQTT_HOST"], int(os.environ["MQTT_PORT"]))
+
+async def serve(topic):
+    async with client() as mqtt:
+        await mqtt.subscribe(topic)
+        async for message in mqtt.messages:
+            await mqtt.publish("shop/served", message.payload)
+
+@contextlib.asynccontextmanager
+async def lifespan(app):
+    async with client() as app.mqtt:
+        yield
+        await app.mqtt.publish("shop/open", "no")
+
+def create_app():
+    return types.SimpleNamespace()
+"""
+
+TESTS_OF_SHOP = """
+@pytest.fixture
+def app():
+    raise AssertionError("the slow fixture was used")
+
+async def test_serving(serving, mqtt_client, mqtt_monitor):
+    mqtt_client.publish("shop/orders", "tea")
+    await mqtt_monitor.wait_for("shop/served")
+
+async def test_app(app, mqtt_monitor):
+    await app.mqtt.publish("shop/open", "yes")
+    await mqtt_monitor.wait_for("shop/open")
+"""
+
+
+@pytest.mark.parametrize("way", ["anyio", "strict-module", "auto-function"])
+def test_the_page_without_a_class(pytester, way):
+    pytester.makepyfile(shop=SHOP)
+    *_, small_classes, _, _, _ = examples("docs/asyncio.md")
+    result = WAYS[way].run(pytester, TESTS_OF_SHOP, conftest=small_classes)
     assert_nothing_left(result, passed=2)
 
 

@@ -187,3 +187,14 @@ async def test_it(dimmer):
     result = WAYS["strict-function"].run(pytester, test, conftest=FIXTURE)
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines(["*left running (cancelled)*", "*_report_forever, which is held*"])
+
+
+def test_without_a_loop_of_asyncio_it_says_so(pytester):
+    """As on trio, which runs coroutines, too."""
+    tests = """
+    def test_it(started):
+        with pytest.raises(RuntimeError, match="let the fixture anyio_backend return 'asyncio'"):
+            started.__aenter__().send(None)
+    """
+    result = WAYS["anyio"].run(pytester, tests, conftest=FIXTURE)
+    assert_nothing_left(result, passed=1)

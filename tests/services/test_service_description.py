@@ -98,6 +98,15 @@ class TestStart:
         repository.write("tests/test_it.py", HEATS)
         repository.run("-W", "error").assert_outcomes(passed=1)
 
+    @pytest.mark.parametrize("head", ["def", "async def", "@{}.contextmanager\n    def"])
+    def test_what_yields_is_refused(self, repository, head):
+        build = f"\n    import contextlib\n    {head.format('contextlib')} build(room): yield 1\n"
+        described(repository, "", "build", build)
+        repository.write("tests/test_it.py", HEATS)
+        result = repository.run()
+        result.assert_outcomes(errors=1)
+        result.stdout.fnmatch_lines(["build has a yield; service_fixture takes what returns *"])
+
     def test_that_raises_leaves_nothing_behind(self, repository):
         described(
             repository,

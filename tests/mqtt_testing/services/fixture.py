@@ -148,6 +148,11 @@ def name_of(build: Any) -> str:
     return str(getattr(build, "__qualname__", build))
 
 
+def _is_generator(build: Any) -> bool:
+    """Return whether a function yields, as that of a fixture or of a context manager does."""
+    return inspect.isgeneratorfunction(build) or inspect.isasyncgenfunction(build)
+
+
 def _set_up(
     request: pytest.FixtureRequest, name: str, hint: str, *, if_defined: bool = False
 ) -> Any:
@@ -167,6 +172,12 @@ def _arguments_for(
     if not callable(build):
         raise ServiceFixtureError(
             f"service_fixture takes a class, or a function that builds the service, not {build!r}"
+        )
+    if any(map(_is_generator, (build, inspect.unwrap(build)))):
+        raise ServiceFixtureError(
+            f"{name_of(build)} has a yield; service_fixture takes what returns the service: put "
+            "what is before the yield into a method that start names, and what is behind it into "
+            "one that cleanup names"
         )
     parameters = inspect.signature(build).parameters.values()
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)

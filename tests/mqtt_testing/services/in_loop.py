@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..clients import limits
-from ..clients.event_loop import handled, settled, told
+from ..clients.event_loop import handled, running_loop, settled, told
 from ..clients.families import Family
 from ..clients.lending import Lending
 from ..clients.lingering import lingering_tasks, tasks_in
@@ -40,7 +40,12 @@ class ServiceInLoop(ServiceUnderTest):
         """Build and run the service here, and end it with the ``async with`` block."""
         import asyncio
 
-        loop, of_others = asyncio.get_running_loop(), Family()
+        loop, of_others = running_loop(), Family()
+        if loop is None:
+            raise ServiceFixtureError(
+                "no event loop of asyncio runs here, and the service needs one; with anyio, let "
+                "the fixture anyio_backend return 'asyncio'"
+            )
         of_others.add(loop, tasks_in(loop) - {asyncio.current_task()})
         with (
             self._surroundings(pool) as (leftovers, lending, background),
