@@ -296,6 +296,9 @@ def test_what_service_takes(user):
     words = ("--fixture", "camera_detector", "--service")
     assert "takes package.module:Class, not service" in refuse(user, "apply", *words, "service")
     assert "there is no Other in a service" in refuse(user, "apply", *words, "service:Other")
+    user.write("coroutines.py", "async def serve(port):\n    while True:\n        await work()\n")
+    refused = refuse(user, "apply", *words, "coroutines:serve")
+    assert "coroutines:serve returns nothing" in refused
     assert collected().tests == []
 
 
@@ -306,6 +309,19 @@ def test_a_finalizer_ends_it(user):
     option = wiring(user, f"{FIXTURE}    request.addfinalizer(it.close)\n    return it")
     assert "addfinalizer" not in option.definitions
     assert fast(option) == "service_fixture(build_thing, start='start', cleanup='close')"
+
+
+@pytest.mark.parametrize("start", ["def", "async def"])
+def test_a_test_case_is_shown_how_to_get_it(user, start):
+    user.write(
+        "service.py", f"class Service:\n    {start} start(self): pass\n    def stop(self): pass\n"
+    )
+    case = "class T(unittest.TestCase):\n    def setUp(self):\n        self.it = Service()\n"
+    user.write("tests/test_detect.py", f"import unittest\nfrom service import Service\n{case}")
+    option = service_option(user.repository, "service:Service", "thing", {})
+    [remark] = option.remarks
+    assert "self.thing = thing" in remark
+    assert ("`await self.thing.__aenter__()` in asyncSetUp" in remark) == (start == "async def")
 
 
 def test_a_with_block_is_its_start_and_its_end(user):

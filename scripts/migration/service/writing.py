@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Iterator, Mapping
 
@@ -9,7 +10,7 @@ from shared.commands import CannotRunError
 
 from ..conftest_text import conftest_of
 from ..findings.connections import REDIRECT
-from ..findings.parsing import Function, unparsed
+from ..findings.parsing import FUNCTIONS, Function, unparsed
 from ..findings.suite import Suite
 from ..options import FUTURES, SERVICE_MODULES, SERVICE_SOURCE, Import, Option
 from ..repository import Repository
@@ -40,6 +41,11 @@ def service_option(
     described = service_class(suite, f"{place}.{name}")
     if described.node is None:
         raise CannotRunError(f"{service} was not found: there is no {name} in a {place} here")
+    if isinstance(described.node, FUNCTIONS) and not _returns_something(described.node):
+        raise CannotRunError(
+            f"{service} returns nothing, so it builds no service: name a class by --service. For a "
+            "coroutine that serves, docs/asyncio.md shows one"
+        )
     text = Text([f"from {place} import {name}"])
     slow = _slow_fixture(suite, fixture)
     is_new = slow is None and fixture not in modules
@@ -63,6 +69,10 @@ def service_option(
         more_imports=tuple(dict.fromkeys(text.imports)),
         remarks=tuple(text.remarks),
     )
+
+
+def _returns_something(function: ast.AST) -> bool:
+    return any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(function))
 
 
 def _is_led(repository: Repository, fixture: str) -> bool:
@@ -146,13 +156,21 @@ class _Writer:
             if any(self._service.name in unparsed(c.func) for c in f.calls)
         )
         where = f" Where the tests build it now: {', '.join(users)}" if users else ""
+        start = self._service.methods.get(self._usual_start() or "")
+        entered = (
+            "; it is entered in the loop, by `await self."
+            f"{self._fixture}.__aenter__()` in asyncSetUp, and ended by `self.addAsyncCleanup("
+            f"self.{self._fixture}.__aexit__, None, None, None)`"
+            if isinstance(start, ast.AsyncFunctionDef)
+            else ""
+        )
         self._text.remarks.append(
             f"no fixture {self._fixture} was there to be replaced, so this one is new. A TestCase "
             "gets it by\n"
             "        @pytest.fixture(autouse=True)\n"
             f"        def get_{self._fixture}(self, {self._fixture}):\n"
             f"            self.{self._fixture} = {self._fixture}\n"
-            f"    in place of what its setUp and tearDown do with it.{where}"
+            f"    in place of what its setUp and tearDown do with it{entered}.{where}"
         )
         lines = [
             f"# Guessed from {self._service.name}: see that it is right.",
