@@ -337,6 +337,19 @@ def test_a_with_block_is_its_start_and_its_end(user):
     assert fast(option) == "service_fixture(Safe, start='__enter__', cleanup='leave')"
 
 
+def test_a_with_block_around_the_service_itself_is_left_to_the_user(user):
+    option = wiring(
+        user,
+        "@pytest.fixture\ndef thing():\n    it = Service(1)\n    with patched('x'), serving(it):\n"
+        "        with patched('y'):\n            yield it\n    it.close()",
+        more="def serving(it): pass\ndef patched(name): pass\n",
+    )
+    assert "serving" not in option.definitions
+    assert "with patched('x'):\n        with patched('y'):" in option.definitions
+    [remark] = [r for r in option.remarks if "write a class" in r]
+    assert "the fixture enters serving(it), which is left out" in remark
+
+
 def test_a_fixture_of_a_plugin_is_replaced_and_its_ways_are_left_to_the_user(user):
     user.write("service.py", SERVICE)
     modules = {"thing": "plugins.fixtures"}

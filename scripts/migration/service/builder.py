@@ -35,6 +35,7 @@ class Builder:
     def written(self, recipe: Recipe, start: str | None, slow: Function) -> str:
         """Write it, for what a recipe keeps."""
         kept = [s for s in recipe.kept if not is_call_of(s, recipe, start)]
+        self._leave_out_what_holds_the_service(recipe, slow)
         needing = (*kept, *recipe.contexts)
         loaded = {name for node in needing for name in names_in(node, ast.Load)}
         parameters = [p for p in slow.params if p in loaded and p not in ("self", "cls")]
@@ -76,6 +77,19 @@ class Builder:
             + indent(inner, "    ")
             + "\n"
         )
+
+    def _leave_out_what_holds_the_service(self, recipe: Recipe, slow: Function) -> None:
+        """Leave out a `with` around what is built here, which cannot be around its building."""
+        built = {name for statement in recipe.kept for name in names_in(statement, ast.Store)}
+        for context in tuple(recipe.contexts):
+            [entered] = [item.context_expr for item in context.items]
+            if built & names_in(entered, ast.Load):
+                recipe.contexts.remove(context)
+                self._text.remarks.append(
+                    f"{place_of(slow)}: the fixture enters {ast.unparse(entered)}, which is left "
+                    "out: write a class with methods that enter and leave it, as docs/asyncio.md "
+                    "has for a web application, and name that by --service"
+                )
 
     def _local_imports(
         self, module: Module, loaded: set[str], kept: Sequence[ast.stmt]
