@@ -13,6 +13,7 @@ WALLS = {
     "concurrent_futures_fix.py",
     "clients/observing_client.py",  # it overrides paho's methods
     "clients/paho_internals.py",
+    "interruption.py",
     "pytest_internals.py",
     "threads.py",
 }

@@ -1,4 +1,4 @@
-"""Knows, holds and interrupts the threads that are started while a service lives.
+"""Knows and holds the threads that are started while a service lives.
 
 For that time ``threading.Thread.start`` and ``time.sleep`` are replaced: the one to know what is
 started and by which thread, the other so that a thread can be woken from its sleep.
@@ -11,22 +11,17 @@ import functools
 import sys
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from .executors import join
-from .originals import signal, start_unwatched, threading, unwatched
-from .originals import time as clock
+from .interruption import SLEEPS_WATCHED, interruptible_sleep
+from .originals import start_unwatched, threading, unwatched
 
 if TYPE_CHECKING:
     import asyncio
-
-GRACE = 0.2
-"""Seconds that a thread gets to end by itself before it is interrupted, and again after."""
 
 NEEDED = {
     "Thread": ("_args", "_invoke_excepthook", "_kwargs", "_started", "_target"),
@@ -99,7 +94,7 @@ class ThreadWatch:
         _watches.append(self)
         if len(_watches) == 1:
             _patch.setattr(threading.Thread, "start", _noting(threading.Thread.start))
-            _patch.setattr(time, "sleep", _interruptible(time.sleep))
+            _patch.setattr(time, "sleep", interruptible_sleep(time.sleep))
         return self
 
     def __exit__(self, *_exc_info: object) -> None:
@@ -119,10 +114,6 @@ _patch = pytest.MonkeyPatch()
 _watches: list[ThreadWatch] = []
 
 
-_SLEEPS_WATCHED = "_mqtt_sleeps_watched"
-_LONGEST_SLEEP = "_mqtt_longest_sleep"
-
-
 def _noting(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     @functools.wraps(start)
     def start_and_note(thread: threading.Thread) -> None:
@@ -132,43 +123,12 @@ def _noting(start: Callable[[threading.Thread], None]) -> Callable[[threading.Th
             building = {watch: watch.hold for watch in concerned if watch.hold is not None}
             if any(hold(thread) for hold in building.values()):
                 return
-            vars(thread)[_SLEEPS_WATCHED] = True
+            vars(thread)[SLEEPS_WATCHED] = True
             for watch in watches:  # beforehand: an interruption may keep us from returning
                 watch.note(thread, is_own=watch in (building or concerned))
         start(thread)
 
     return start_and_note
-
-
-def _interruptible(sleep: Callable[[float], None]) -> Callable[[float], None]:
-    @functools.wraps(sleep)
-    def interruptible_sleep(seconds: float) -> None:
-        of_thread = vars(threading.current_thread())
-        if _LONGEST_SLEEP in of_thread:
-            sleep(min(seconds, of_thread[_LONGEST_SLEEP]))
-        elif _SLEEPS_WATCHED in of_thread and seconds > 0:
-            threading.Event().wait(seconds)
-        else:
-            sleep(seconds)
-
-    return interruptible_sleep
-
-
-@contextlib.contextmanager
-def short_sleeps(longest: float) -> Iterator[None]:
-    """Let no sleep of this thread take more than *longest* seconds, while a watch is active."""
-    of_thread = vars(threading.current_thread())
-    of_thread[_LONGEST_SLEEP] = longest
-    try:
-        yield
-    finally:
-        del of_thread[_LONGEST_SLEEP]
-
-
-def waits(thread: threading.Thread) -> bool:
-    """Return whether *thread* sleeps, joins another, or waits for an event."""
-    innermost = next(frames_of(thread), None)
-    return innermost is not None and innermost.f_code.co_filename in (threading.__file__, __file__)
 
 
 def target_of(thread: threading.Thread) -> Any:
@@ -220,196 +180,3 @@ def own_default_executor(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
             of_loop._default_executor = before
         else:
             loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-
-
-# Interruption
-
-
-def end_threads(
-    threads: Iterable[threading.Thread],
-    *,
-    at_once: bool = False,
-    wake: Callable[[], object] = lambda: None,
-) -> list[threading.Thread]:
-    """Interrupt *threads*, after a moment's grace or *at_once*; return those that still run.
-
-    After the interruption *wake* is called, for what a thread waits for that only the caller can
-    end, such as a process. An interruption reaches code that sleeps, waits, or runs Python, timers
-    and event loops. It does not reach a thread that is blocked for good in a bare lock or in a
-    system call.
-    """
-    threads = list(threads)
-    for thread in threads:
-        if isinstance(thread, threading.Timer):
-            thread.cancel()
-    alive = threads if at_once else join(threads)
-    await_rest(alive)
-    for thread in alive:
-        interrupt(thread)
-    wake()
-    return join(alive)
-
-
-def await_rest(threads: Iterable[threading.Thread]) -> None:
-    """Give *threads* a moment to come to where they wait: elsewhere they leave things half done.
-
-    One that has just been started may be about to connect a client.
-    """
-    deadline = clock.monotonic() + GRACE
-    latest = {thread: deque[object](maxlen=SAME_LOOKS) for thread in threads}
-    while latest and clock.monotonic() < deadline:
-        for thread, places in tuple(latest.items()):
-            innermost = next(frames_of(thread), None)
-            places.append(innermost and (id(innermost), innermost.f_lasti))
-            has_not_moved = places.count(places[-1]) == SAME_LOOKS
-            if innermost is None or waits(thread) or has_not_moved:
-                del latest[thread]
-        if latest:
-            threading.Event().wait(LOOK_INTERVAL)
-
-
-LOOK_INTERVAL = 0.001
-
-SAME_LOOKS = 5
-"""Looks that find a thread at the same place, after which it is taken to wait."""
-
-
-def interrupt(thread: threading.Thread) -> None:
-    """Raise an error in *thread*, which it wakes from a wait; or end its event loop.
-
-    It is one that no ``except Exception`` swallows. What an executor runs passes it on to what
-    awaits that: an event loop, which SystemExit would end.
-    """
-    silence([thread])
-    loop = event_loop_of(thread)
-    if loop is not None:
-        end_event_loop(loop)
-    else:
-        asyncio: Any = sys.modules.get("asyncio")
-        _raise_in(thread, asyncio.CancelledError if asyncio else SystemExit)
-
-
-def silence(threads: Iterable[threading.Thread]) -> None:
-    """Do not report what *threads* raise from now on: it is our doing."""
-    for thread in threads:
-        vars(thread)["_invoke_excepthook"] = _ignore
-
-
-@contextlib.contextmanager
-def interruptible(
-    error: type[BaseException], stands_there: Callable[[], bool]
-) -> Iterator[Callable[[], object]]:
-    """Give what raises *error* in this thread, from another one, if it *stands_there* then.
-
-    In the main thread by a signal that is ignored otherwise, which reaches system calls and locks.
-    """
-    thread, before = threading.current_thread(), signal.getsignal(_SIGNAL)
-    if thread is not threading.main_thread() or before is None:
-        try:
-            yield lambda: _raise_in(thread, error) if stands_there() else None
-        finally:
-            _set_async_error(thread.ident or 0, None)  # which may have come as it left
-        return
-
-    def raise_there(signum: int, frame: FrameType | None) -> None:
-        if stands_there() and not _is_of_imports(frame):
-            raise error
-        if callable(before):
-            before(signum, frame)
-
-    signal.signal(_SIGNAL, raise_there)
-    try:
-        yield lambda: signal.pthread_kill(thread.ident or 0, _SIGNAL)
-    finally:
-        signal.signal(_SIGNAL, before)
-
-
-_SIGNAL = signal.SIGURG
-
-
-def _raise_in(thread: threading.Thread, error: type[BaseException]) -> None:
-    import ctypes  # noqa: F401  # on use, and before the look at the thread
-
-    deadline = clock.monotonic() + GRACE
-    while _is_of_imports(next(frames_of(thread), None)):
-        if clock.monotonic() > deadline:
-            return
-        threading.Event().wait(LOOK_INTERVAL)
-    if thread.ident is not None and thread.is_alive():  # else another may have its ident by now
-        _set_async_error(thread.ident, error)
-        _wake_from_wait(thread)
-
-
-def _is_of_imports(frame: FrameType | None) -> bool:
-    """Return whether a *frame* is Python's own for imports.
-
-    Interrupted there, a thread may keep the lock of imports, for which all others wait for ever.
-    """
-    return frame is not None and frame.f_code.co_filename == "<frozen importlib._bootstrap>"
-
-
-def _set_async_error(ident: int, error: type[BaseException] | None) -> None:
-    import ctypes  # on use
-
-    argument = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), argument)
-
-
-def _ignore(*_args: object) -> None:
-    pass
-
-
-def _wake_from_wait(thread: threading.Thread) -> None:
-    """Wake one thread from its wait: others would believe that what they wait for has come."""
-    for frame in frames_of(thread):
-        if frame.f_code is _WAIT:
-            condition, waiter = frame.f_locals["self"], frame.f_locals.get("waiter")
-            if waiter is not None and condition.acquire(timeout=GRACE):
-                try:
-                    if waiter in condition._waiters:  # else it has just been woken
-                        condition._waiters.remove(waiter)
-                        waiter.release()
-                finally:
-                    condition.release()
-            return
-
-
-# Of an object, not of the class, in whose place profilers put others that pass on what they lack.
-_wait: Any = threading.Condition().wait
-_WAIT = getattr(_wait, "__wrapped__", _wait).__code__
-
-
-def frames_of(thread: threading.Thread) -> Iterator[FrameType]:
-    """Give the frames in which a thread stands, the innermost first; none where it has ended."""
-    frame = sys._current_frames().get(thread.ident or 0)
-    while isinstance(frame, FrameType):  # behind one that it leaves this moment, there is anything
-        yield frame
-        frame = frame.f_back
-
-
-def event_loop_of(thread: threading.Thread) -> asyncio.AbstractEventLoop | None:
-    """Return the event loop that *thread* runs; None if it runs none."""
-    asyncio: Any = sys.modules.get("asyncio")
-    for frame in frames_of(thread) if asyncio else ():
-        if frame.f_code.co_name == "run_forever":
-            candidate: Any = frame.f_locals.get("self")
-            if isinstance(candidate, asyncio.AbstractEventLoop):
-                return candidate  # type: ignore[no-any-return]
-    return None
-
-
-def end_event_loop(loop: asyncio.AbstractEventLoop) -> None:
-    """End the tasks of a loop that another thread runs, and stop it."""
-    with contextlib.suppress(RuntimeError):  # it has closed this very moment
-        loop.call_soon_threadsafe(_cancel_and_stop, loop)
-
-
-def _cancel_and_stop(loop: asyncio.AbstractEventLoop) -> None:
-    """Let the tasks of an event loop end, which would complain otherwise, and then the loop."""
-    import asyncio
-
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    asyncio.gather(*tasks, return_exceptions=True).add_done_callback(lambda _done: loop.stop())
-    loop.call_later(GRACE / 2, loop.stop)  # for a task that does not let itself be cancelled

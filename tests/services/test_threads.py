@@ -13,15 +13,9 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from mqtt_testing import threads
-from mqtt_testing.threads import (
-    NEEDED,
-    ThreadWatch,
-    end_threads,
-    interruptible,
-    missing_names,
-    short_sleeps,
-)
+from mqtt_testing import interruption, threads
+from mqtt_testing.interruption import end_threads, interruptible, short_sleeps
+from mqtt_testing.threads import NEEDED, ThreadWatch, missing_names
 
 
 def sleep_for_ever():
@@ -230,7 +224,7 @@ class TestEndThreads:
 
 
 def test_a_handler_of_a_signal_that_python_does_not_know_stays(monkeypatch):
-    monkeypatch.setattr(threads.signal, "getsignal", lambda _number: None)
+    monkeypatch.setattr(interruption.signal, "getsignal", lambda _number: None)
     with interruptible(KeyboardInterrupt, lambda: False) as interrupt:
         interrupt()
 
@@ -251,7 +245,7 @@ def test_a_python_that_lacks_a_name_is_one_clear_error(monkeypatch):
 
 IMPORTS = """
 import _imp, sys, threading, time
-from mqtt_testing.threads import frames_of, interrupt
+from mqtt_testing.interruption import frames_of, interrupt
 
 def import_for_ever():
     while True:

@@ -13,8 +13,9 @@ from ..clients.lending import Lending
 from ..clients.paho_internals import runs_network_loop, wake_network_loop
 from ..clients.pool import SharedMQTTPool
 from ..executors import stack_of
+from ..interruption import end_threads, waits
 from ..originals import threading
-from ..threads import ThreadWatch, copy_of, end_threads, target_of, waits
+from ..threads import ThreadWatch, copy_of, target_of
 from .alarm import Alarm
 from .fixture import ServiceFixtureError, name_of
 from .tasks import RunningFlag

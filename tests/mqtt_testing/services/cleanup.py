@@ -13,8 +13,7 @@ import pytest
 
 from ..clients.lingering import lingering_tasks, place_of
 from ..executors import stack_of
-from ..originals import KIT, threading
-from ..threads import (
+from ..interruption import (
     GRACE,
     end_event_loop,
     event_loop_of,
@@ -22,6 +21,7 @@ from ..threads import (
     interruptible,
     short_sleeps,
 )
+from ..originals import KIT, threading
 from .alarm import Alarm
 from .background import BackgroundTasks, is_of_library
 from .leftovers import Leftovers

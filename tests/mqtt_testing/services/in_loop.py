@@ -13,8 +13,9 @@ from ..clients.families import Family
 from ..clients.lending import Lending
 from ..clients.lingering import lingering_tasks, tasks_in
 from ..clients.pool import SharedMQTTPool
+from ..interruption import GRACE
 from ..originals import time
-from ..threads import GRACE, own_default_executor
+from ..threads import own_default_executor
 from .cleanup import Cleanup
 from .fixture import ServiceFixtureError
 from .in_thread import runs_in_thread, state_of

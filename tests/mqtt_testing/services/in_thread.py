@@ -15,8 +15,8 @@ from ..clients.lending import Lending
 from ..clients.listeners import ClientListener
 from ..clients.network_loop import stay_in_loop
 from ..clients.pool import SharedMQTTPool
+from ..interruption import await_rest
 from ..originals import threading, time
-from ..threads import await_rest
 from .coroutines import class_built_by
 from .fixture import ServiceFixtureError
 

@@ -12,8 +12,9 @@ from ..clients.network_loop import network_loop_of
 from ..clients.paho_internals import leaves_callback
 from ..clients.pool import SharedMQTTPool
 from ..executors import ConcurrentFuturesFix, futures_fix, let_go, stack_of
+from ..interruption import GRACE, end_threads, silence
 from ..originals import threading
-from ..threads import GRACE, ThreadWatch, end_pools, end_threads, process_pools, silence
+from ..threads import ThreadWatch, end_pools, process_pools
 from .programs import Programs
 
 ROUNDS = 5

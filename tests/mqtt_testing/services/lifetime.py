@@ -14,8 +14,8 @@ from ..clients.lending import Lending
 from ..clients.paho_internals import is_connected
 from ..clients.plugin import PREFIX_VARIABLES
 from ..clients.pool import SharedMQTTPool
+from ..interruption import event_loop_of
 from ..originals import os
-from ..threads import event_loop_of
 from ..wire.endpoint import MQTTEndpoint
 from .alarm import Alarm
 from .background import BackgroundTasks

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..clients.event_loop import running_loop
+from ..interruption import GRACE
 from ..originals import threading
-from ..threads import GRACE
 
 if TYPE_CHECKING:
     import asyncio
@@ -95,7 +95,7 @@ async def awaited_in(loop: asyncio.AbstractEventLoop | None, coroutine: Any) -> 
             await asyncio.wait({asyncio.wrap_future(there)}, timeout=GRACE)
         if there.cancelled() or not there.done():
             raise RuntimeError("the service has cancelled this task, or ended its event loop")
-        return there.result()
+        return there.result(timeout=0)
     finally:
         there.cancel()  # which does nothing to one that is done
 
