@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 SERVER = """
-import json, os, runpy, signal, sys, threading
+import gc, json, os, runpy, signal, sys, threading
 import pytest
 
 def commands():
@@ -53,6 +53,7 @@ def become(folder, environment, arguments, outputs):
     sys.argv[1:] = arguments
     runpy._run_module_as_main("pytest")
 
+gc.freeze()  # what pytest's import has made: no collection of a fork looks through it, or copies it
 signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends with the process that started it
 for command in commands():
     pid = os.fork()

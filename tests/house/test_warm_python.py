@@ -30,7 +30,7 @@ SEEN = """
             "threads": [thread.name for thread in threading.enumerate()],
             "main thread": threading.main_thread().native_id == os.getpid(),
             "warnings": [(kind, category.__name__) for kind, _, category, *_ in warnings.filters],
-            "collector": (gc.isenabled(), gc.get_threshold(), gc.get_freeze_count()),
+            "collector": (gc.isenabled(), gc.get_threshold()),
         }
         with open("seen", "w") as file:
             file.write(repr(seen))
