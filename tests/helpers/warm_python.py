@@ -1,8 +1,8 @@
-"""Runs of ``python -m pytest`` that begin where pytest is imported: half of what a short run takes.
+"""Runs of ``python -m pytest`` that begin where pytest is imported: most of what a short run takes.
 
-A process that has imported pytest, and nothing that is ours or the user's, waits for commands. It
-runs each in a fork of itself. That is as any ``python -m pytest`` then: it has the environment, the
-folder and the import path that it was given, and ends as Python does.
+A process that has imported pytest with its own plugins, and nothing that is ours or the user's,
+waits for commands. It runs each in a fork of itself. That is as any ``python -m pytest`` then: it
+has the environment, the folder and the import path that it was given, and ends as Python does.
 """
 
 from __future__ import annotations
@@ -23,8 +23,12 @@ from pathlib import Path
 import pytest
 
 SERVER = """
-import gc, json, os, runpy, signal, sys, threading
-import pytest
+import gc, importlib, json, os, runpy, signal, sys, threading
+import _pytest.config
+
+for plugin in _pytest.config.default_plugins:
+    if plugin != "stepwise":  # the only one that pytest imports on demand
+        importlib.import_module(f"_pytest.{plugin}")
 
 def commands():
     while True:
