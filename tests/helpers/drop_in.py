@@ -131,21 +131,24 @@ def copied_files(modules: Iterable[str]) -> set[str]:
 def copy_modules(modules: Iterable[str], tests: Path) -> None:
     """Copy doors into a folder of tests, and the folder that is behind them."""
     modules = set(modules)
-    for module in modules:
-        shutil.copy(TESTS / f"{module}.py", tests)
-    if modules - {"concurrent_futures_fix"}:
-        shutil.copytree(_compiled(), tests / KIT.name, dirs_exist_ok=True)
+    left_out = [f"{module}.*" for module in {*ALL_MODULES} - modules]
+    if modules <= {"concurrent_futures_fix"}:
+        left_out.append(KIT.name)
+    ignored = shutil.ignore_patterns(*left_out)
+    shutil.copytree(_compiled(), tests, ignore=ignored, dirs_exist_ok=True)
 
 
 @functools.cache
 def _compiled() -> Path:
-    """Return a copy of the kit that is compiled, once for all runs of a session."""
+    """Return a copy of all that users copy, compiled, once for all runs of a session."""
     folder = Path(tempfile.mkdtemp())
     atexit.register(shutil.rmtree, folder)
     ignored = shutil.ignore_patterns("__pycache__")
-    kit = Path(shutil.copytree(KIT, folder / KIT.name, ignore=ignored))
-    compileall.compile_dir(kit, quiet=1)
-    return kit
+    shutil.copytree(KIT, folder / KIT.name, ignore=ignored)
+    for module in ALL_MODULES:
+        shutil.copy2(TESTS / f"{module}.py", folder)
+    compileall.compile_dir(folder, quiet=1)
+    return folder
 
 
 def assert_nothing_left(result: pytest.RunResult, *, passed: int) -> None:
