@@ -228,7 +228,7 @@ def test_the_table_has_the_error_of_a_failing_import(pytester, layout, message):
 )
 def test_the_line_that_fails_says_what_is_missing(pytester, door, missing, remedy):
     repository = Repository(pytester, ALL_MODULES, warm=False)
-    (repository.tests / f"{missing}.py").write_text(f"raise ModuleNotFoundError('{missing}')")
+    repository.write(f"tests/{missing}.py", f"raise ModuleNotFoundError('{missing}')")
     if missing == "mqtt_testing":
         shutil.rmtree(repository.tests / missing)
     repository.write("tests/conftest.py", f"import {door}")

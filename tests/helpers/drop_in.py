@@ -5,10 +5,11 @@ from __future__ import annotations
 import atexit
 import compileall
 import functools
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from textwrap import dedent
 
@@ -103,12 +104,14 @@ class Repository:
     ) -> None:
         self._pytester, self._warm = pytester, warm
         self.tests = pytester.mkpydir("tests") if package else pytester.mkdir("tests")
-        copy_modules(modules, self.tests)
+        copy_modules(modules, self.tests, copy=os.link)  # a copy takes as long as a short run
         self.write("service.py", CAMERA_SERVICE)
 
     def write(self, path: str, text: str) -> Repository:
-        """Write a file, its text dedented."""
-        (self._pytester.path / path).write_text(dedent(text))
+        """Write a file, its text dedented; of those that are linked, it is another one then."""
+        file = self._pytester.path / path
+        file.unlink(missing_ok=True)
+        file.write_text(dedent(text))
         return self
 
     def run(self, *arguments: str, timeout: float = 60) -> pytest.RunResult:
@@ -128,14 +131,16 @@ def copied_files(modules: Iterable[str]) -> set[str]:
     return files
 
 
-def copy_modules(modules: Iterable[str], tests: Path) -> None:
+def copy_modules(
+    modules: Iterable[str], tests: Path, *, copy: Callable[[str, str], object] = shutil.copy2
+) -> None:
     """Copy doors into a folder of tests, and the folder that is behind them."""
     modules = set(modules)
     left_out = [f"{module}.*" for module in {*ALL_MODULES} - modules]
     if modules <= {"concurrent_futures_fix"}:
         left_out.append(KIT.name)
     ignored = shutil.ignore_patterns(*left_out)
-    shutil.copytree(_compiled(), tests, ignore=ignored, dirs_exist_ok=True)
+    shutil.copytree(_compiled(), tests, ignore=ignored, copy_function=copy, dirs_exist_ok=True)
 
 
 @functools.cache

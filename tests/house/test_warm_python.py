@@ -4,7 +4,7 @@ import ast
 
 import pytest
 from helpers import warm_python
-from helpers.drop_in import Repository
+from helpers.drop_in import TESTS, Repository, copy_modules
 
 pytestmark = [
     pytest.mark.usefixtures("few_plugins"),
@@ -68,3 +68,11 @@ def test_one_that_does_not_end_is_killed_and_the_next_one_is_run(pytester):
         warm_python.run_pytest(pytester.path, timeout=0.5)
     repository.write("tests/test_it.py", "def test_it(): pass\n")
     repository.run().assert_outcomes(passed=1)
+
+
+def test_what_a_repository_changes_of_the_copied_files_stays_its_own(pytester, tmp_path):
+    repository = Repository(pytester, ["mqtt_test_broker"])
+    repository.write("tests/mqtt_test_broker.py", "changed = True\n")
+    copy_modules(["mqtt_test_broker"], tmp_path)
+    name = "mqtt_test_broker.py"
+    assert (tmp_path / name).read_bytes() == (TESTS / name).read_bytes()
