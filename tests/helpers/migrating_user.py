@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import subprocess
@@ -11,11 +9,11 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, NamedTuple
-from unittest import mock
+from typing import Any
 
 import pytest
 
+from helpers.called_script import call_script
 from helpers.drop_in import CAMERA_SERVICE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,13 +87,6 @@ def with_slow_fixture(text: str) -> str:
     return text.replace("return CameraDetector()", f"{wait}; return CameraDetector()")
 
 
-class Result(NamedTuple):
-    """What the script has printed."""
-
-    stdout: str
-    stderr: str
-
-
 class User:
     """A user, a repository, and what the script says about it."""
 
@@ -133,14 +124,12 @@ class User:
         assert "Traceback (most" not in result.stderr
         return result
 
-    def migrate(self, command: str, *words: object, status: int | None = 0) -> Result:
+    def migrate(
+        self, command: str, *words: object, status: int | None = 0
+    ) -> subprocess.CompletedProcess[str]:
         """Do what the script does, without a process of its own; None is any exit status."""
-        out, err = io.StringIO(), io.StringIO()
-        environment = mock.patch.dict(os.environ, self.env, clear=True)
-        with environment, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            returned = migrate.main([command, str(self.root), *map(str, words)])
-        result = Result(out.getvalue(), err.getvalue())
-        assert status in (returned, None), result
+        result = call_script(migrate.main, [command, self.root, *words], self.env)
+        assert status in (result.returncode, None), result
         return result
 
     def pytest(self) -> subprocess.CompletedProcess[str]:
