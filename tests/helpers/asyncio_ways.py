@@ -87,4 +87,12 @@ WAYS = {
         for scope in ("function", "module", "session")
     },
 }
-each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+# Mode and scope are independent, and each is among the other ways; test_every_way.py has them all.
+_PAIRS = {"strict-module", "auto-session"}
+each_way = pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(way, id=name, marks=[pytest.mark.slow] if name in _PAIRS else [])
+        for name, way in WAYS.items()
+    ],
+)
