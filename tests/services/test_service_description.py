@@ -268,7 +268,7 @@ class TestArguments:
 class TestCoroutines:
     CHARGER = """
     class Charger(Heater):
-        async def connect(self): pass
+        async def connect(self): self.start()
         async def report(self): return "reported"
     """
     ENTERED = """
