@@ -333,17 +333,6 @@ def test_the_start_names_the_sleep_that_goes_with_it(repo):
     assert found.replacement.endswith("; without the sleep in line 8")
 
 
-HELPERS = """\
-import subprocess
-import time
-
-
-def start(port):
-    broker = subprocess.Popen(["mosquitto", "-p", str(port)])
-    time.sleep(1)
-    return broker
-"""
-
 USER = """\
 import subprocess
 import time
@@ -385,7 +374,7 @@ def test_what_fix_writes_in_sub_folders_runs(user, hard_port, package):
         holder.bind(("127.0.0.1", 0))
         names = {"port": hard_port, "other": holder.getsockname()[1]}
     helpers = "helpers" if not package else "tests.helpers"
-    user.write("tests/helpers/__init__.py", HELPERS)
+    user.write("tests/helpers/__init__.py", SLEEPING)
     user.write("tests/unit/test_it.py", USER.format(helpers=helpers, **names))
     if package:
         user.write("tests/__init__.py", "")

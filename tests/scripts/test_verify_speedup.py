@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import pytest
+from helpers.processes import is_alive
 from helpers.verifying import (
     CONFTEST,
     FIVE_TESTS,
@@ -413,15 +413,6 @@ def test_parallel_tests_in_full(repo):
 
 
 # --- processes -----------------------------------------------------------------------------------
-
-
-def is_alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
 def test_a_process_that_does_not_exit_is_ended(repo, in_process, monkeypatch):
