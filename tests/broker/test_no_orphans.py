@@ -65,8 +65,11 @@ class TestEnds:
             "test_mqtt_broker\n",
         )
 
-    def start(self, repository, then, *arguments):
+    def write(self, repository, then):
         repository.write("tests/test_it.py", dedent(self.SUITE).format(then=then))
+
+    def start(self, repository, then, *arguments):
+        self.write(repository, then)
         command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
         run = subprocess.Popen(
             command,
@@ -86,7 +89,6 @@ class TestEnds:
         ("then", "status"),
         [
             ("pass", 0),
-            ("assert False", 1),
             ("pytest.exit('enough', returncode=7)", 7),
             ("raise KeyboardInterrupt", 2),
             ("sys.exit(3)", 1),
@@ -95,8 +97,9 @@ class TestEnds:
         ],
     )
     def test_by_itself(self, repository, temporary_folder, then, status):
-        with self.start(repository, then) as run:
-            assert run.wait(30) == status
+        self.write(repository, then)
+        assert repository.run().ret == status
+        assert (repository.tests.parent / "running").exists()
         assert wait_until(lambda: is_clean(temporary_folder))
 
     @pytest.mark.parametrize(
@@ -119,10 +122,10 @@ class TestEnds:
             run.wait(30)
         assert wait_until(lambda: is_clean(temporary_folder))
 
-    @pytest.mark.parametrize("then", ["os._exit(4)", "os.kill(os.getpid(), signal.SIGKILL)"])
-    def test_by_the_crash_of_a_worker(self, repository, temporary_folder, then):
-        with self.start(repository, then, "-p", "xdist", "-n", "2") as run:
-            assert run.wait(60) == 1
+    def test_by_the_crash_of_a_worker(self, repository, temporary_folder):
+        self.write(repository, "os.kill(os.getpid(), signal.SIGKILL)")
+        assert repository.run("-p", "xdist", "-n", "1").ret == 1
+        assert (repository.tests.parent / "running").exists()
         assert wait_until(lambda: is_clean(temporary_folder))
 
     @pytest.mark.slow
