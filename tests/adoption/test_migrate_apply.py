@@ -209,19 +209,16 @@ def test_options_add_up(user):
     assert not (user.root / "tests" / "conftest.py").exists()
 
 
-@pytest.mark.parametrize("where", ["conftest.py", "tests/conftest.py"])
-def test_a_slow_fixture_in_conftest(user, where):
+@pytest.mark.parametrize(
+    ("where", "switch"),
+    [("conftest.py", {}), ("tests/conftest.py", {"CAMERA_DETECTOR_FIXTURE": "original"})],
+)
+def test_a_slow_fixture_in_conftest_and_the_switch_in_the_environment(user, where, switch):
+    user.env.update(switch)
     fixture, test = SLOW.split("def test_")
     user.write(where, fixture)
     user.write("tests/test_detect.py", f"from service import CameraDetector\ndef test_{test}")
     assert user.data("apply")["proof"]["outcome"] == "passed"
-
-
-def test_skipped_tests_prove_nothing(user):
-    skipped = "\n@pytest.mark.skip\ndef test_{}(camera_detector): pass\n"
-    user.write("tests/test_detect.py", SLOW + skipped.format("z"))
-    user.write("tests/test_before.py", "import pytest" + skipped.format("a"))
-    assert user.data("apply")["proof"]["test"] == "tests/test_detect.py::test_a_setting"
 
 
 PARAMETRIZED = SLOW.replace("@pytest.fixture", "@pytest.fixture(params=[1])").replace(
@@ -266,11 +263,6 @@ def test_a_setup_that_fails_is_said_and_can_be_taken_back(user):
     assert not user.data("status", status=1)["items"][2]["done"]
     user.migrate("rollback")
     assert user.files() == before
-
-
-def test_the_original_fixture_in_the_environment_is_no_obstacle(user):
-    user.env["CAMERA_DETECTOR_FIXTURE"] = "original"
-    assert user.data("apply")["proof"]["override_took"]
 
 
 def test_a_dry_run_shows_all_and_changes_nothing(user):
@@ -332,6 +324,8 @@ def test_a_first(hardware, camera_detector): pass
 
 
 def test_the_proof_is_a_test_that_has_used_the_fixture(user):
+    skipped = "import pytest\n@pytest.mark.skip\ndef test_z(camera_detector): pass\n"
+    user.write("tests/test_before.py", skipped)
     user.write("tests/test_detect.py", SLOW.replace("def test_", SKIPPED_IN_SET_UP + "def test_"))
     proof = user.data("apply")["proof"]
     assert proof["test"] == "tests/test_detect.py::test_a_setting"
