@@ -104,7 +104,7 @@ class Repository:
     ) -> None:
         self._pytester, self._warm = pytester, warm
         self.tests = pytester.mkpydir("tests") if package else pytester.mkdir("tests")
-        copy_modules(modules, self.tests, copy=os.link)  # a copy takes as long as a short run
+        copy_modules(modules, self.tests, copy=_link)
         self.write("service.py", CAMERA_SERVICE)
 
     def write(self, path: str, text: str) -> Repository:
@@ -141,6 +141,14 @@ def copy_modules(
         left_out.append(KIT.name)
     ignored = shutil.ignore_patterns(*left_out)
     shutil.copytree(_compiled(), tests, ignore=ignored, copy_function=copy, dirs_exist_ok=True)
+
+
+def _link(source: str, target: str) -> None:
+    """Link a file, as to copy all of them takes as long as a short run."""
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
 
 
 @functools.cache
