@@ -250,12 +250,22 @@ def test_secrets_are_masked(repository):
     result = run(
         repository,
         """
-    def test_it(lamp):
+    import json
+
+    def test_it(lamp, mqtt_client_factory):
         for payload in (
             "h1dden-A", "rtsp://ann:h1dden-B@camera/1", b'{"api_key": "h1dden-C, D", "on": 1}',
             "TOKEN=h1dden-E&on=1", "x" * 70 + "mqtt://ann:h1dden-" + "F" * 100 + "@host",
+            "mqtt://ann:h1dden@h1dden@host", "mqtts://:h1dden@host", "wifi_pass: it's, off",
+            json.dumps({"password": '''a"h1dden, 'h1dden''', "on": 1}),
+            json.dumps({"in": json.dumps({"secretKey": 'a"h1dden'}), "n": 1}),
+            '{"tokens": [["h1dden"], "h1dden"]}', "<password>h1dden</password>",
+            "Authorization: Bearer h1dden", '{"compass": 12, "passed": 3, "password": ""}',
+            "token=h1dden" + "G" * 2000,
         ):
             lamp.publish("t", payload)
+        lamp.publish("auth/token=h1dden-H", 1)
+        mqtt_client_factory(client_id="password=h1dden-A").publish("u", 1)
         raise AssertionError
     """,
         "--tb=line",
@@ -270,7 +280,90 @@ def test_secrets_are_masked(repository):
         't: b\'{"api_key": "***", "on": 1}\' (QoS 0)',
         "t: b'TOKEN=***&on=1' (QoS 0)",
         f"t: b'{'x' * 70}mqtt://ann'... (QoS 0)",
+        "t: b'mqtt://ann:***@host' (QoS 0)",
+        "t: b'mqtts://:***@host' (QoS 0)",
+        """t: b"wifi_pass: ***'s, off" (QoS 0)""",
+        """t: b'{"password": "***", "on": 1}' (QoS 0)""",
+        r"""t: b'{"in": "{\\"secretKey\\": \\"***\\"}", "n": 1}' (QoS 0)""",
+        """t: b'{"tokens": ***' (QoS 0)""",
+        "t: b'<password>***</password>' (QoS 0)",
+        "t: b'Authorization: Bearer ***' (QoS 0)",
+        """t: b'{"compass": 12, "passed": 3, "password": ""}' (QoS 0)""",
+        "t: b'token=***...' (QoS 0)",
     ]
+    others = {line for line in timeline if line[1][:2] != "t:"} - {("lamp", "connected")}
+    assert others == {
+        ("lamp", "auth/token=***: b'1' (QoS 0)"),
+        ("password=***", "connected"),
+        ("password=***", "u: b'1' (QoS 0)"),
+    }
+
+
+def test_what_a_terminal_would_obey_is_escaped_and_what_is_long_cut(repository):
+    result = run(
+        repository,
+        """
+    def test_it(lamp):
+        new_client("a\\nb\\x1b[31m").publish("top\\nic\\x1b[31m", 1)
+        lamp.publish("t\\u202eopic/grün/" + "x" * 500, 1)
+        lamp.publish("e", "\\x1b[31m\\n")
+        raise AssertionError
+    """,
+        head=CLIENT,
+    )
+    [timeline] = timelines_of(result)
+    assert sorted(timeline) == [
+        (r"a\nb\x1b[31m", r"top\nic\x1b[31m: b'1' (QoS 0), which has not arrived"),
+        ("lamp", "connected"),
+        ("lamp", r"e: b'\x1b[31m\n' (QoS 0)"),
+        ("lamp", rf"t\u202eopic/grün/{'x' * 188}...: b'1' (QoS 0)"),
+    ]
+
+
+def test_a_topic_alias_is_told_as_its_topic(repository):
+    result = run(
+        repository,
+        """
+    import paho.mqtt.client as mqtt
+    import paho.mqtt.packettypes, paho.mqtt.properties
+
+    def test_it(mqtt_client_factory):
+        lamp = mqtt_client_factory(client_id="lamp", protocol=mqtt.MQTTv5)
+        properties = mqtt.Properties(paho.mqtt.packettypes.PacketTypes.PUBLISH)
+        properties.TopicAlias = 1
+        for topic, payload in (("state", "on"), ("", "off")):
+            lamp.publish(topic, payload, properties=properties)
+        raise AssertionError
+    """,
+    )
+    assert timelines_of(result) == [
+        [
+            ("lamp", "connected"),
+            ("lamp", "state: b'on' (QoS 0)"),
+            ("lamp", "state: b'off' (QoS 0)"),
+        ]
+    ]
+
+
+def test_a_mock_that_is_still_in_force_does_not_end_the_run(repository):
+    result = run(
+        repository,
+        """
+    import sys
+
+    def test_without_packages(lamp, monkeypatch):
+        lamp.publish("t", 1)
+        monkeypatch.setattr(sys, "meta_path", [])
+        raise AssertionError
+
+    def test_next(lamp):
+        lamp.publish("t", 2)
+        raise AssertionError
+    """,
+    )
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["It cannot be told, *mock of this test: ModuleNotFoundError(*"])
+    assert timelines_of(result)[1:] == [[("lamp", "connected"), ("lamp", "t: b'2' (QoS 0)")]]
 
 
 def test_each_phase_has_its_own(repository):

@@ -281,7 +281,7 @@ def _around_publish(
     info = method(client, topic, payload, qos, retain, *args, **kwargs)
     listeners = _listeners_of(client)
     if listeners:
-        note_published(client, topic, payload, qos, retain)
+        note_published(client, topic, payload, qos, retain, *args, **kwargs)
     for listener in listeners:
         listener.published(client, topic, qos, info)
     return info

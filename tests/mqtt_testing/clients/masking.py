@@ -1,4 +1,4 @@
-"""Messages as reports show them, without the secrets in their payloads."""
+"""Messages as reports show them, without the secrets in them."""
 
 from __future__ import annotations
 
@@ -10,16 +10,33 @@ from ..wire.packets import MQTTMessage
 LONGEST_SEARCH = 1000
 """Bytes of a payload that are searched for secrets; fewer are shown."""
 
-_SECRETS = rb"""(?ix) ( ://[^\s/@:"']*: (?=[^\s/@"']+@) | (?:password|passwd|secret|token|api_?key)
-    ["']? \s* [:=] \s* ["']? ) (?: (?<=["']) [^"']+ | [^\s"',;&@}]+ )"""
-"""What is behind the user of a URL, or behind a name that tells of a secret."""
+_IN_URL = rb"""(?x) ( ://[^\s/:@"']*: ) [^\s/"']+ (?=@)"""
+
+_NAMED = rb"""(?isx)
+    ( \b bearer \s+ | (?:
+        (?: passwor[dt] | pass(?:wd|phrase|code) | pwd | secret | token | credential | authorization
+          | (?:api|access|private)[_-]?key ) [\w-]*  |  (?<![a-z]) (?:pass|psk)
+      ) \\*["']? \s* [:=>]+ \s* (?: (?:basic|bearer) \s+ )? (\\*["'])? )
+    (?(2) (?: (?!(?<!\\)\2) . )+ | (?: [\[{].* | [^\s"',;&<}]+ ) )"""
+"""What is behind a name that tells of a secret.
+
+A string goes on to the quote that ends it, and that has as many backslashes before it as the first.
+Of a list or an object nothing is shown, nor of what follows it.
+"""
+
+
+def without_secrets(text: bytes) -> bytes:
+    """Return *text* with its secrets and the passwords of brokers as ``***``."""
+    for password in filter(None, (broker.password for broker in brokers_of_test())):
+        text = text.replace(password.encode(), b"***")
+    for secrets in (_IN_URL, _NAMED):
+        text = re.sub(secrets, rb"\1***", text)
+    return text
 
 
 def masked(message: MQTTMessage) -> str:
-    """Return *message* in words, its secrets and the passwords of brokers as ``***``."""
+    """Return *message* in words, without its secrets."""
     topic, whole, qos, retain, _ = message
-    payload, more = whole[:LONGEST_SEARCH], whole[LONGEST_SEARCH:][:1]
-    for password in filter(None, (broker.password for broker in brokers_of_test())):
-        payload = payload.replace(password.encode(), b"***")
-    payload = re.sub(_SECRETS, rb"\1***", payload)
-    return str(MQTTMessage(topic, payload + more, qos, retain))
+    payload, is_longer = without_secrets(whole[:LONGEST_SEARCH]), len(whole) > LONGEST_SEARCH
+    topic = without_secrets(topic.encode()).decode()
+    return str(MQTTMessage(topic, payload + b"..." * is_longer, qos, retain))

@@ -10,15 +10,13 @@ from typing import Any, NamedTuple
 from ..broker.connections import REFUSED, LoggedEvent, logged_events
 from ..broker.external import SessionBroker
 from ..originals import time
-from ..wire.packets import MQTTMessage
+from ..wire.packets import MQTTMessage, printable
 from . import traffic
 from .admission import MQTTConnectionError
 from .limits import LATEST, REPORT_PATIENCE
 from .listeners import listeners_of
-from .masking import masked
+from .masking import masked, without_secrets
 from .pool import SharedMQTTPool
-
-TITLE = "MQTT traffic (milliseconds since the test's set-up began)"
 
 LONGEST_NAME = 24
 
@@ -29,7 +27,7 @@ class Published(NamedTuple):
     number: int
     time: float
     client: str
-    topic: str | None  # of MQTT 5, where an alias stands for it
+    topic: str
     payload: Any
     qos: int
     retain: bool
@@ -39,7 +37,7 @@ class Published(NamedTuple):
         """What the broker gets to see."""
         payload = "" if self.payload is None else self.payload
         payload = payload if isinstance(payload, bytes) else str(payload).encode()
-        return MQTTMessage(self.topic or "", payload, self.qos, bool(self.retain))
+        return MQTTMessage(self.topic, payload, self.qos, bool(self.retain))
 
 
 class Answered(NamedTuple):
@@ -74,14 +72,14 @@ class Arrived(NamedTuple):
     """Whether what was published and is not in there has not arrived."""
 
 
-def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | None:
-    """Return a title, and the latest lines of the test's timeline; None where it has none.
+def describe_traffic(brokers: Mapping[SessionBroker, int]) -> str:
+    """Return the latest lines of the test's timeline; empty where it has none.
 
     Args:
         brokers: those that the test uses, each with where its log ended when the test began.
     """
     if not brokers and not traffic.published:
-        return None
+        return ""
     used = {(broker.host, broker.port) for broker in brokers}
     pools = sorted(
         listeners_of(SharedMQTTPool), key=lambda p: (p.endpoint.host, p.endpoint.port) in used
@@ -101,7 +99,7 @@ def describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | 
         count += published[0].number  # so many are not kept
     if count > len(lines):
         lines.insert(0, f"({count - len(lines)} earlier ones)")
-    return (TITLE, "\n".join(lines)) if lines else None
+    return "\n".join(lines)
 
 
 def _namer(brokers: Iterable[SessionBroker]) -> Callable[[str | int], str]:
@@ -236,10 +234,11 @@ def _kind(message: MQTTMessage) -> tuple[object, ...]:
 
 
 def _lines(entries: Sequence[Entry]) -> list[str]:
-    whole = [f"{e.who[:LONGEST_NAME]}..." if len(e.who) > LONGEST_NAME else e.who for e in entries]
-    width = max(map(len, whole), default=0)
+    shown = [without_secrets(entry.who.encode(errors="replace")).decode() for entry in entries]
+    names = [printable(name, LONGEST_NAME) for name in shown]
+    width = max(map(len, names), default=0)
     lines = []
-    for entry, name in zip(entries, whole):
+    for entry, name in zip(entries, names):
         begin, end = (f"{1000 * (at - traffic.start[0]):.0f}" for at in (entry.begin, entry.end))
         when = begin if begin == end else f"{begin}-{end}"
         lines.append(f"{when:>9}  {name:<{width}}  {entry.what}")

@@ -21,6 +21,7 @@ KEPT = 100
 """How many of the latest are kept, of publications and of answers to a CONNECT."""
 
 _PORT = "_mqtt_port"
+_ALIASES = "_mqtt_topic_aliases"
 
 published: deque[tuple[Any, ...]] = deque(maxlen=KEPT)
 """What makes a ``Published`` of the timeline each, with the port of a client without an id."""
@@ -48,8 +49,13 @@ def begin_test(histories: Iterable[History]) -> None:
         positions[history] = history.position
 
 
-def note_published(client: Any, topic: str | None, payload: Any, qos: int, retain: bool) -> None:
+def note_published(
+    client: Any, topic: str, payload: Any, qos: int, retain: bool, properties: Any = None
+) -> None:
     """Note a message that *client* has accepted for publication."""
+    if hasattr(properties, "TopicAlias"):  # of MQTT 5: it stands for a topic from then on
+        aliases = vars(client).setdefault(_ALIASES, {})
+        topic = aliases[properties.TopicAlias] = topic or aliases.get(properties.TopicAlias, "")
     payload = bytes(payload) if isinstance(payload, bytearray) else payload  # which may change
     name = paho.client_id_of(client) or vars(client).get(_PORT, "")
     published.append((next(_numbers), time.monotonic(), name, topic, payload, qos, retain))

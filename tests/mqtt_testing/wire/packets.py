@@ -9,6 +9,9 @@ from typing import Any, Callable, NamedTuple
 
 from ..originals import socket
 
+LONGEST_TOPIC = 200
+"""Characters of a topic that reports show."""
+
 DISCONNECT = b"\xe0\x00"
 PINGREQ = b"\xc0\x00"
 
@@ -84,7 +87,13 @@ class MQTTMessage(NamedTuple):
     def __str__(self) -> str:
         flags = f"QoS {self.qos}, retained" if self.retain else f"QoS {self.qos}"
         payload = repr(self.payload[:80]) + ("..." if len(self.payload) > 80 else "")
-        return f"{self.topic}: {payload} ({flags})"
+        return f"{printable(self.topic, LONGEST_TOPIC)}: {payload} ({flags})"
+
+
+def printable(text: str, longest: int) -> str:
+    """Return *text* in short, with what a terminal would obey or not show escaped."""
+    short = f"{text[:longest]}..." if len(text) > longest else text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in short)
 
 
 def publish_packet(
