@@ -102,11 +102,15 @@ class TestLog:
 1795838998: New client connected from 127.0.0.1:51816 as ready-3502 (p2, c1, k10, u'ann').
 1795838998: Client ready-3502 closed its connection.
 1795838998: Client <unknown> disconnected, not authorised.
+1795838998: New connection from 127.0.0.1:51817 on port 43499.
+1795838998: Client <unknown> closed its connection.
 1795838999: New client connected from 127.0.0.1:56403 as mqtt-test-observer-1 (p5, c1, k60).
 2026-11-28T01:02:03: New client connected from 127.0.0.1:44233 as Client 1 (p2, c1, k60).
 New client connected from ::1:44234 as lamp (p2, c1, k60).
 1795839000: Client Client 1 already connected, closing old connection.
 1795839000: Client lamp [127.0.0.1:1] disconnected: exceeded timeout.
+1795839000: Client lamp been disconnected by administrative action.
+1795839000: Bad socket read/write on client a: lamp: Unknown error.
 1795839000: Received PUBLISH from lamp (d0, q0, r0, m0, 'lamp', ... (5 bytes))
 """
         assert logged_events(log) == [
@@ -115,6 +119,8 @@ New client connected from ::1:44234 as lamp (p2, c1, k60).
             (0, 44234, "lamp", "connected"),
             (1795839000, 0, "Client 1", "already connected, closing old connection"),
             (1795839000, 0, "lamp", "disconnected: exceeded timeout"),
+            (1795839000, 0, "lamp", "disconnected by administrative action"),
+            (1795839000, 0, "a: lamp", "disconnected: Unknown error"),
         ]
 
     def test_without_times_still_has_its_order(self):

@@ -17,8 +17,9 @@ READY_ID_PREFIX = "ready-"
 
 _EVENT = (  # not compiled here: a run may need none
     r"^(?:(\d+): |.*?: )?(?:New client connected from \S+:(\d+) as (.+) \(p(\d), c(\d)|"
-    r"Client (.+?)(?: \[\S+\])? "
-    r"((?:disconnected|closed its|has exceeded|already connected|not authorised).*?)\.?$)"
+    r"Client (.+?)(?: \[\S+\])? (?:been )?"
+    r"((?:disconnected|closed its|has exceeded|already connected|not authorised).*?)\.?$|"
+    r"Bad socket read/write on client (.+): (.+?)\.?$)"
 )
 
 
@@ -35,9 +36,13 @@ REFUSED = -1
 
 
 def logged_events(log: str) -> list[LoggedEvent]:
-    """Return what *log* says of clients that came, were refused or went; not of our own."""
+    """Return what *log* says of clients that came, were refused or went; not of our own.
+
+    What only looks whether the port is open is no client.
+    """
     ours = (OBSERVER_ID_PREFIX, READY_ID_PREFIX)
-    return [event for event, _ in _events(log) if not event.client_id.startswith(ours)]
+    events = [event for event, _ in _events(log) if not event.client_id.startswith(ours)]
+    return [event for event in events if event[2:] != ("<unknown>", "closed its connection")]
 
 
 def sessions_left(log: str) -> set[str]:
@@ -58,9 +63,11 @@ def _events(log: str) -> Iterator[tuple[LoggedEvent, bool]]:
 
     The log says whether a session was to be kept; with MQTT 5 it does not say for how long.
     """
-    for second, port, new, protocol, clean, old, went in re.findall(_EVENT, log, re.MULTILINE):
+    for found in re.findall(_EVENT, log, re.MULTILINE):
+        second, port, new, protocol, clean, old, went, lost, why = found
         kind = REFUSED if "not authorised" in went else int(port or 0)
-        event = LoggedEvent(int(second or 0), kind, new or old, went or "connected")
+        what = went or (f"disconnected: {why}" if lost else "connected")
+        event = LoggedEvent(int(second or 0), kind, new or old or lost, what)
         yield event, protocol == "5" or clean == "0"
 
 
