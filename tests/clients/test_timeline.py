@@ -1,20 +1,30 @@
 """How a timeline is put together, whatever the order in which its sources learn of things."""
 
+import enum
+import json
 import re
 import time
 from collections import Counter
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_testing.broker.connections import REFUSED, LoggedEvent, logged_events
+from mqtt_testing.clients.masking import masked
 from mqtt_testing.clients.timeline import Answered, Arrived, Published, publishers, timeline
-from mqtt_testing.wire.packets import MQTTMessage
+from mqtt_testing.wire.packets import LONGEST_TOPIC, MQTTMessage
 
 OWN = ("lamp", "door")  # clients of this process
 OTHERS = ("robot", "cloud")
 ANYBODYS = "the same"  # of all that publish it
 LATENCY = 0.0005
+
+
+class Word(str, enum.Enum):
+    """What ``str()`` makes something else of."""
+
+    ON = "on"
 
 
 def will_of(client):
@@ -145,7 +155,56 @@ class TestPublishers:
         assert publishers([message] * 4, notes, []) == ["a or b or ?"] * 4
 
     def test_payloads_are_what_the_broker_gets(self):
-        payloads = [None, "ü", b"\xff", 1, 1.5, ""]
+        payloads = [None, "ü", b"\xff", 1, 1.5, "", Word.ON]
         notes = [Published(0, 0.0, "a", "t", p, 0, retain=False) for p in payloads]
-        sent = [b"", "ü".encode(), b"\xff", b"1", b"1.5", b""]
+        sent = [b"", "ü".encode(), b"\xff", b"1", b"1.5", b"", b"on"]
         assert [note.message.payload for note in notes] == sent
+
+    def test_what_an_alias_stands_for_is_not_missing(self):
+        note = Published(0, 1.0, "a", "", "1", 1, retain=False)  # by an alias of MQTT 5
+        start = (time.monotonic(), time.time())
+        assert timeline(Arrived((), Counter(), is_all=True), [note], [], [], start) == []
+
+
+IN_JSON = json.dumps({"password": "h1dden"})
+
+
+class TestMasking:
+    @pytest.mark.parametrize(
+        ("payload", "shown"),
+        [
+            ('{"password": {"is": "h1dden"}}', '{"password": ***'),
+            ('{"on": 1, "tokens": ["h1dden", "h1dden"]}', '{"on": 1, "tokens": ***'),
+            ('{"secret_key": "h1dden"}', '{"secret_key": "***"}'),
+            ("{'passphrase': 'h1\"dden'}", "{'passphrase': '***'}"),
+            ('{"password": "it\'s h1dden", "on": 1}', '{"password": "***", "on": 1}'),
+            (json.dumps({"pwd": 'a"h1dden', "on": 1}), '{"pwd": "***", "on": 1}'),
+            ('{"a": "b", "token":\n "h1\ndden"}', '{"a": "b", "token":\n "***"}'),
+            (json.dumps([IN_JSON]), r'["{\"password\": \"***\"}"]'),
+            (json.dumps([json.dumps([IN_JSON])]), r'["[\"{\\\"password\\\": \\\"***\\\"}\"]"]'),
+            ("X-Api-Key: h1dden", "X-Api-Key: ***"),
+            ("password=a@h1dden&on=1", "password=***&on=1"),
+            ("rtsp://ann:a@h1dden@camera/1", "rtsp://ann:***@camera/1"),
+            ("rtsp://a:h1dden@b/1,rtsp://a:h1dden@b/2", "rtsp://a:***@b/1,rtsp://a:***@b/2"),
+            ("rtsp://camera:554/1?on=1@2", "rtsp://camera:554/1?on=1@2"),
+            ('{"token": "", "on": 1}', '{"token": "", "on": 1}'),
+        ],
+    )
+    def test_hides_all_of_a_secret_and_nothing_else(self, payload, shown):
+        message = MQTTMessage("t", payload.encode(), 0, retain=False)
+        assert masked(message) == f"t: {shown.encode()!r} (QoS 0)"
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("camera/rtsp://ann:h1dden@camera", "camera/rtsp://ann:***@camera"),
+            ("token=h1dden", "token=***"),
+            ("Tür/שלום/😀", "Tür/שלום/😀"),
+            ("a\x1b[31m\r\nb\u2028\u202ec\0", r"a\x1b[31m\r\nb\u2028\u202ec\x00"),
+            ("t" * LONGEST_TOPIC, "t" * LONGEST_TOPIC),
+            ("t" * 65535, "t" * LONGEST_TOPIC + "..."),
+        ],
+    )
+    def test_of_a_topic_is_one_line_without_secrets(self, text, shown):
+        message = MQTTMessage(text, b"", 0, retain=False)
+        assert masked(message) == f"{shown}: b'' (QoS 0)"

@@ -366,6 +366,76 @@ def test_a_mock_that_is_still_in_force_does_not_end_the_run(repository):
     assert timelines_of(result)[1:] == [[("lamp", "connected"), ("lamp", "t: b'2' (QoS 0)")]]
 
 
+def test_names_and_topics_are_in_one_line_and_without_secrets(repository):
+    result = run(
+        repository,
+        """
+    def test_it(lamp, mqtt_client_factory):
+        mqtt_client_factory(client_id="token=h1dden").publish("rtsp://ann:h1dden@camera/1")
+        lamp.publish("Tür\\u2028", "on")
+        lamp.publish("red\\x1b[31m\\nline")  # which mosquitto does not take
+        raise AssertionError
+    """,
+    )
+    [timeline] = timelines_of(result)
+    assert sorted(what for who, what in timeline if who == "token=***") == [
+        "connected",
+        "rtsp://ann:***@camera/1: b'' (QoS 0)",
+    ]
+    assert [what for who, what in timeline if who == "lamp" and ": b" in what] == [
+        r"red\x1b[31m\nline: b'' (QoS 0), which has not arrived",
+        r"Tür\u2028: b'on' (QoS 0)",
+    ]
+
+
+def test_a_client_that_mosquitto_has_cut_off_and_strings_of_an_enumeration(repository):
+    result = run(
+        repository,
+        """
+    import enum, re
+
+    class Word(str, enum.Enum):
+        ON = "on"
+        TOPIC = "lamp/state"
+
+    def test_it(lamp, mqtt_client_factory, test_mqtt_broker):
+        lamp.publish(Word.TOPIC, Word.ON)
+        door = mqtt_client_factory(client_id="door")
+        door.publish("$share/all/door", "")  # nothing may be published there
+        deadline = time.monotonic() + 5
+        while not re.search("on client door|door disconnected", test_mqtt_broker.log):
+            assert time.monotonic() < deadline
+        assert 0
+    """,
+        head=CLIENT,
+    )
+    [timeline] = timelines_of(result)
+    assert [what for who, what in timeline if who == "lamp"] == [
+        "connected",
+        "lamp/state: b'on' (QoS 0)",
+    ]
+    connected, gone, *_ = [what for who, what in timeline if who == "door"]
+    assert (connected, gone.split(":")[0]) == ("connected", "disconnected")
+
+
+def test_a_look_whether_the_port_is_open_is_no_client(repository):
+    result = run(
+        repository,
+        """
+    import socket
+
+    def test_it(lamp, test_mqtt_broker):
+        socket.create_connection((test_mqtt_broker.host, test_mqtt_broker.port)).close()
+        deadline = time.monotonic() + 5
+        while "<unknown> closed" not in test_mqtt_broker.log: assert time.monotonic() < deadline
+        lamp.publish("alive")
+        assert 0
+    """,
+        head=CLIENT,
+    )
+    assert timelines_of(result) == [[("lamp", "connected"), ("lamp", "alive: b'' (QoS 0)")]]
+
+
 def test_each_phase_has_its_own(repository):
     result = run(
         repository,

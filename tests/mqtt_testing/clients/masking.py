@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from urllib.parse import quote
 
 from ..broker.plugin import brokers_of_test
 from ..wire.packets import MQTTMessage
@@ -28,7 +30,9 @@ Of a list or an object nothing is shown, nor of what follows it.
 def without_secrets(text: bytes) -> bytes:
     """Return *text* with its secrets and the passwords of brokers as ``***``."""
     for password in filter(None, (broker.password for broker in brokers_of_test())):
-        text = text.replace(password.encode(), b"***")
+        in_json = [json.dumps(password, ensure_ascii=escaped)[1:-1] for escaped in (True, False)]
+        for form in (password, *in_json, quote(password, safe="")):
+            text = text.replace(form.encode(), b"***")
     for secrets in (_IN_URL, _NAMED):
         text = re.sub(secrets, rb"\1***", text)
     return text

@@ -36,8 +36,10 @@ class Published(NamedTuple):
     def message(self) -> MQTTMessage:
         """What the broker gets to see."""
         payload = "" if self.payload is None else self.payload
-        payload = payload if isinstance(payload, bytes) else str(payload).encode()
-        return MQTTMessage(self.topic, payload, self.qos, bool(self.retain))
+        if not isinstance(payload, bytes):  # the str() of an enumeration's string is another
+            payload = str.encode(payload if isinstance(payload, str) else str(payload))
+        topic = str.encode(self.topic).decode()
+        return MQTTMessage(topic, payload, int(self.qos), bool(self.retain))
 
 
 class Answered(NamedTuple):
@@ -218,7 +220,8 @@ def _missing(published: Iterable[Published], arrived: Arrived) -> Iterator[Entry
     for note in published:
         message = note.message
         left[_kind(message)] -= 1
-        if left[_kind(message)] < 0 and not message.topic.startswith("$"):  # of these it sees none
+        is_told = message.topic and message.topic[0] != "$"  # it sees none of $, and no alias
+        if left[_kind(message)] < 0 and is_told:
             remark = ", which has not arrived" if arrived.is_all else ""
             yield Entry(note.time, note.time, note.client, masked(message) + remark)
 
