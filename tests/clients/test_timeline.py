@@ -68,7 +68,7 @@ def known_of(happened, start):
             name = "<unknown>" if what == "refused" else client
             log.append(LoggedEvent(int(start[1] + at), logged, name, what))
         if what in ("connected", "refused"):
-            answer = Answered(seen, client, port, 5 * (what == "refused"), will_of(client))
+            answer = Answered(0, seen, client, port, 5 * (what == "refused"), will_of(client))
             answered += [answer] if client in OWN else []
         else:
             usual = MQTTMessage("t", what.encode(), 0, retain=False)
@@ -141,7 +141,7 @@ New client connected from ::1:44234 as lamp (p2, c1, k60).
 
     def test_of_two_refusals_ours_is_not_the_later_one(self):
         start = (time.monotonic() - 60, 1_000_000.0)
-        ours = Answered(start[0] + 1.5, "lamp", 1, 5, None)
+        ours = Answered(0, start[0] + 1.5, "lamp", 1, 5, None)
         events = [LoggedEvent(1_000_000 + n, REFUSED, "<unknown>", "refused") for n in (1, 9)]
         entries = timeline(Arrived((), Counter(), is_all=True), [], [ours], [events], start)
         assert [entry.who for entry in entries] == ["lamp", "<unknown>"]

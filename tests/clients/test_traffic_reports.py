@@ -2,6 +2,7 @@
 
 import re
 from textwrap import dedent
+from urllib.parse import quote
 
 import pytest
 from helpers.drop_in import Repository
@@ -599,6 +600,36 @@ def test_an_external_broker_has_no_log_to_read(repository, monkeypatch):
         ("port ", "of/nameless: b'' (QoS 0)"),
         ("no client id", "never: b'' (QoS 1), which has not arrived"),
     ]
+
+
+def test_of_an_external_broker_all_clients_count_and_its_password_is_masked(
+    repository, monkeypatch
+):
+    password = 'h1dden/"ä'
+    with TestMQTTBroker(username="me", password=password) as broker:
+        url = f"mqtt://me:{quote(password, safe='')}@{broker.host}:{broker.port}"
+        monkeypatch.setenv("MQTT_TEST_BROKER_URL", url)
+        result = run(
+            repository,
+            """
+    import json
+    from urllib.parse import quote
+
+    def test_it(lamp, test_mqtt_broker, mqtt_client_factory):
+        for _ in range(110):
+            mqtt_client_factory()
+        secret = test_mqtt_broker.password
+        forms = [secret, json.dumps(secret), json.dumps(secret, ensure_ascii=False)]
+        for form in [*forms, quote(secret, safe="")]:
+            lamp.publish("t", form)
+        raise AssertionError
+        """,
+            "--tb=short",
+        )
+    [[earlier, *timeline]] = timelines_of(result)
+    assert earlier == "(95 earlier ones)"  # of 111 that it connected and 4 messages
+    payloads = re.findall(r"b'(.*)' ", "\n".join(what for _, what in timeline[-4:]))
+    assert payloads == ["***", '"***"', '"***"', "***"]
 
 
 def test_a_refusal_is_told_by_the_log_and_named(repository):

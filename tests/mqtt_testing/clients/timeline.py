@@ -45,6 +45,7 @@ class Published(NamedTuple):
 class Answered(NamedTuple):
     """The CONNACK of a client; its code is 0 where the broker lets it in."""
 
+    number: int
     time: float
     client: str
     port: int
@@ -93,12 +94,17 @@ def describe_traffic(brokers: Mapping[SessionBroker, int]) -> str:
         Published(number, at, name(client), *rest)
         for number, at, client, *rest in traffic.published.copy()
     ]
-    answered = [Answered(at, name(client), *rest) for at, client, *rest in traffic.answered.copy()]
+    answered = [
+        Answered(number, at, name(client), *rest)
+        for number, at, client, *rest in traffic.answered.copy()
+    ]
     entries = timeline(arrived, published, answered, logs, traffic.start)
     lines = _lines(entries[-LATEST:])
     count = len(entries) + sum(arrived.kinds.values()) - len(arrived.latest)
     if published and not pools:
         count += published[0].number  # so many are not kept
+    if answered and not any(logs):
+        count += answered[0].number
     if count > len(lines):
         lines.insert(0, f"({count - len(lines)} earlier ones)")
     return "\n".join(lines)

@@ -35,7 +35,8 @@ start = (0.0, 0.0)
 positions: weakref.WeakKeyDictionary[History, int] = weakref.WeakKeyDictionary()
 """Where the history of each pool ended then."""
 
-_numbers = itertools.count()
+_numbers = itertools.count(), itertools.count()
+"""Those of the next publication, and of the next answer."""
 
 
 def begin_test(histories: Iterable[History]) -> None:
@@ -44,7 +45,7 @@ def begin_test(histories: Iterable[History]) -> None:
     start = time.monotonic(), time.time()
     published.clear()
     answered.clear()
-    _numbers = itertools.count()
+    _numbers = itertools.count(), itertools.count()
     for history in histories:
         positions[history] = history.position
 
@@ -58,7 +59,7 @@ def note_published(
         topic = aliases[properties.TopicAlias] = topic or aliases.get(properties.TopicAlias, "")
     payload = bytes(payload) if isinstance(payload, bytearray) else payload  # which may change
     name = paho.client_id_of(client) or vars(client).get(_PORT, "")
-    published.append((next(_numbers), time.monotonic(), name, topic, payload, qos, retain))
+    published.append((next(_numbers[0]), time.monotonic(), name, topic, payload, qos, retain))
 
 
 def note_answered(client: Any) -> None:
@@ -66,4 +67,4 @@ def note_answered(client: Any) -> None:
     port = vars(client)[_PORT] = paho.own_port_of(client)
     name = paho.client_id_of(client) or port
     code, will = paho.connack_code_of(client), paho.will_of(client)
-    answered.append((time.monotonic(), name, port, code, will))
+    answered.append((next(_numbers[1]), time.monotonic(), name, port, code, will))
