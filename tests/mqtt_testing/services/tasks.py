@@ -90,14 +90,15 @@ async def awaited_in(loop: asyncio.AbstractEventLoop | None, coroutine: Any) -> 
     import asyncio
 
     there = asyncio.run_coroutine_threadsafe(coroutine, loop)
+    here = asyncio.wrap_future(there)  # one alone: asyncio complains of an error that none takes
     try:
-        while not there.done() and loop.is_running():
-            await asyncio.wait({asyncio.wrap_future(there)}, timeout=GRACE)
-        if there.cancelled() or not there.done():
+        while not here.done() and (there.done() or loop.is_running()):
+            await asyncio.wait({here}, timeout=GRACE)
+        if here.cancelled() or not here.done():
             raise RuntimeError("the service has cancelled this task, or ended its event loop")
-        return there.result(timeout=0)
+        return here.result()
     finally:
-        there.cancel()  # which does nothing to one that is done
+        here.cancel()  # and with it the task; it does nothing to one that is done
 
 
 def raise_error_of(task: asyncio.Task[Any] | None) -> None:
