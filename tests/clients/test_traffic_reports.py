@@ -383,10 +383,10 @@ def test_names_and_topics_are_in_one_line_and_without_secrets(repository):
         "connected",
         "rtsp://ann:***@camera/1: b'' (QoS 0)",
     ]
-    assert [what for who, what in timeline if who == "lamp" and ": b" in what] == [
+    assert {what for who, what in timeline if who == "lamp" and ": b" in what} == {
         r"red\x1b[31m\nline: b'' (QoS 0), which has not arrived",
         r"Tür\u2028: b'on' (QoS 0)",
-    ]
+    }
 
 
 def test_a_client_that_mosquitto_has_cut_off_and_strings_of_an_enumeration(repository):
