@@ -13,6 +13,11 @@ WORTH_IT = 1.5
 """A speed-up below this is more likely an override that did not take."""
 
 
+def ratio(before: float, after: float) -> float | None:
+    """Return how many times less it has become; None where a stopped clock has measured nothing."""
+    return before / after if after else None
+
+
 class Pair(NamedTuple):
     """A test, before and after."""
 
@@ -49,7 +54,7 @@ class Comparison:
     def speed_up(self) -> float | None:
         """How many times smaller the median overhead has become."""
         medians = self.median_overheads
-        return medians[0] / medians[1] if medians else None
+        return ratio(*medians) if medians else None
 
     @property
     def whole_run_speed_up(self) -> float:
@@ -70,11 +75,9 @@ class Comparison:
                 f"{self.after.collected} after"
             )
         common = {test.nodeid for test, _ in self.pairs}
-        lines += [
-            f"differs: {test.nodeid}: not run after"
-            for test in self.before.tests
-            if test.nodeid not in common
-        ]
+        lines += [f"differs: {name}: not run after" for name in self.before.others(common)]
+        if not self.before.sampled:
+            lines += [f"differs: {name}: not run before" for name in self.after.others(common)]
         return lines
 
     def remarks(self) -> list[str]:
@@ -86,8 +89,9 @@ class Comparison:
         ]
         if self.speed_up is not None and self.speed_up < WORTH_IT:
             lines.append(
-                "Both sides take about as long: was any fixture replaced? The after side runs "
-                f"without {SWITCH}=original in its environment, the before side with it."
+                "Both sides take about as long, or after takes longer: was any fixture replaced? "
+                f"The after side runs without {SWITCH}=original in its environment, the before "
+                "side with it."
             )
         lines += [
             line for line in self.after.output.splitlines() if "nothing was overridden" in line

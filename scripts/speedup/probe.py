@@ -147,7 +147,9 @@ class Probe:
         if os.getpid() != self._pid:
             return  # a fork, where this number may be another file's by now
         # In one go, which keeps the lines of several threads and processes apart.
-        os.write(self._pipe, json.dumps(news).encode() + b"\n")
+        text = json.dumps(news, ensure_ascii=False)
+        # A name may have halves of characters, which no file takes and no terminal shows.
+        os.write(self._pipe, text.encode(errors="replace") + b"\n")
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:

@@ -12,7 +12,7 @@ from shared.formatting import counted, duration, factor
 from shared.machine import circumstances, in_words, mosquitto_version
 from shared.tables import figures_table
 
-from .comparison import Comparison
+from .comparison import Comparison, ratio
 from .run import Run
 
 LINES_SHOWN = 5
@@ -33,14 +33,14 @@ def rows(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     """Yield what is compared, in words: a label, before, after, and maybe the ratio."""
     runs = comparison.before, comparison.after
     medians = comparison.median_overheads
-    worst = [run.worst_overhead for run in runs]
+    worst = (runs[0].worst_overhead, runs[1].worst_overhead)
     yield ("tests run", *map(_tests_run, runs))
     yield (
         "overhead per test, median",
         *(map(duration, medians) if medians else "--"),
         factor(comparison.speed_up),
     )
-    yield ("overhead per test, worst", *map(duration, worst), factor(worst[0] / worst[1]))
+    yield ("overhead per test, worst", *map(duration, worst), factor(ratio(*worst)))
     yield ("whole run", *map(_whole_run, runs), factor(comparison.whole_run_speed_up))
     yield ("last test to exit", *map(_exit, runs))
     yield ("MQTT connections opened", *(_count(run.connections, run) for run in runs))
@@ -70,21 +70,24 @@ def _lines(noise: Sequence[str]) -> str:
     return counted(len(noise), "line") if noise else "none"
 
 
-def notes(comparison: Comparison, description: dict[str, Any]) -> Iterator[str]:
+def notes(
+    comparison: Comparison, description: dict[str, Any], *, with_problems: bool = True
+) -> Iterator[str]:
     """Say how to read the table, what is wrong, and what the figures were taken on."""
-    before = comparison.before
-    if before.sampled:
-        yield (
-            f"~  Extrapolated: before, {len(before.tests)} of {before.collected} tests were "
-            "sampled. --full runs all."
-        )
+    runs = comparison.before, comparison.after
+    for run in runs:
+        if run.sampled:
+            how = "have run." if run.asked_for is None else "were sampled. --full runs all."
+            of_all = f"{len(run.tests)} of {run.collected} tests"
+            yield f"~  Extrapolated: {run.side.name}, {of_all} {how}"
     yield (
         "Overhead is set-up plus tear-down. The median is over the tests that both sides ran "
         f"({len(comparison.pairs)}),\nthe worst over all that a side ran."
     )
-    for run in (before, comparison.after):
+    for run in runs:
         yield from (f"{run.side.name}, after the last test: {x}" for x in run.noise[:LINES_SHOWN])
-    yield from (f"Failed: {line}" for line in comparison.problems())
+    if with_problems:
+        yield from (f"Failed: {line}" for line in comparison.problems())
     yield from (f"Note: {line}" for line in comparison.remarks())
     yield in_words(description)
 

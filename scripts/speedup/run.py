@@ -106,6 +106,10 @@ class Run:
         """Say whether only some of the tests have run."""
         return len(self.tests) < self.collected
 
+    def others(self, names: set[str]) -> list[str]:
+        """Return the tests that have run and are not among these *names*."""
+        return [test.nodeid for test in self.tests if test.nodeid not in names]
+
     @property
     def unit(self) -> str:
         """What is counted as it runs: its tests, or those of them that are its sample."""

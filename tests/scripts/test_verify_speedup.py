@@ -27,7 +27,7 @@ from speedup import running
 from speedup.command import load, parse, suite_of
 from speedup.comparison import Comparison
 from speedup.probe import spread
-from speedup.report import table
+from speedup.report import notes, table
 from speedup.run import AFTER, BEFORE
 from speedup.running import run_sample
 
@@ -322,6 +322,7 @@ def test_name(thing, fixture):
     assert figures["problems"] == [
         "differs: test_one.py::test_sometimes: skipped before, passed after",
         "differs: test_one.py::test_name[original]: not run after",
+        "differs: test_one.py::test_name[fast]: not run before",
     ]
 
 
@@ -329,6 +330,23 @@ def test_death_in_a_test_is_listed(repo, in_process):
     repo.write("test_two.py", "import os\ndef test_crash(): os._exit(7)\n")
     problems = repo.run_before().problems()
     assert problems == ["before: pytest died (status 7) in test_two.py::test_crash"]
+
+
+def test_what_has_run_before_a_death_is_no_sample():
+    sides = [run(side, timing("a", 0.1), collected=3, finished=False) for side in (BEFORE, AFTER)]
+    text = "\n".join(
+        notes(Comparison(*sides), {"machine": "", "cpus": 2, "versions": {}, "date": ""})
+    )
+    assert "~  Extrapolated: before, 1 of 3 tests have run." in text
+    assert "~  Extrapolated: after, 1 of 3 tests have run." in text
+    assert "sample" not in text
+
+
+def test_halves_of_characters_are_written(repo):
+    repo.write("test_one.py", 'def test_bad(thing): raise OSError("half \\udcff")')
+    figures, table = repo.figures("--full", "--picture", repo.folder / "p.svg", status=1)
+    assert figures["problems"][0] == "before: test_one.py::test_bad: failed: OSError: half ?"
+    assert "OSError: half ?" in table
 
 
 def test_a_fixture_that_was_not_replaced_is_suspected(repo):
@@ -341,7 +359,7 @@ def pytest_terminal_summary(terminalreporter):
 """,
     )
     _, table = repo.figures("--full")
-    assert "Note: Both sides take about as long: was any fixture replaced?" in table
+    assert "Note: Both sides take about as long, or after takes longer: was any fixture" in table
     assert "Note: thing: nothing was overridden." in table
 
 
@@ -585,7 +603,16 @@ def test_durations_are_written_as_people_do(seconds, written):
 
 @pytest.mark.parametrize(
     ("ratio", "written"),
-    [(None, "-"), (0.5, "0.5 x"), (9.94, "9.9 x"), (9.96, "10 x"), (1234.5, "1,234 x")],
+    [
+        (None, "-"),
+        (0.001, "1/1,000 x"),
+        (0.094, "1/11 x"),
+        (0.0, "0.0 x"),
+        (0.5, "0.5 x"),
+        (9.94, "9.9 x"),
+        (9.96, "10 x"),
+        (1234.5, "1,234 x"),
+    ],
 )
 def test_ratios_are_written_as_people_do(ratio, written):
     assert factor(ratio) == written
