@@ -13,7 +13,7 @@ from shared.formatting import duration
 from .colours import LIGHT, by_name
 from .comparison import Comparison
 from .drawing import as_svg, figure, plain
-from .picture import draw_overheads, headline
+from .picture import WIDEST, draw_overheads, headline
 from .run import Run, Timing
 from .seconds import by_kind
 from .seen import COUNTED
@@ -70,8 +70,9 @@ def _draw_phases(axes: Axes, tests: Sequence[Timing], name: str) -> Tips:
         "tear-down": ([test.teardown for test in tests], LIGHT[f"{name}-deep"]),
     }
     tips, bottom = {}, [0.0] * len(tests)
+    width = min(0.8, 2 * WIDEST * len(tests))
     for part, (heights, colour) in parts.items():
-        bars = axes.bar(range(len(tests)), heights, 0.8, bottom, color=colour, label=part)
+        bars = axes.bar(range(len(tests)), heights, width, bottom, color=colour, label=part)
         for place, (bar, test) in enumerate(zip(bars, tests)):
             bar.set_gid(f"{part}-{place}")
             tips[f"{part}-{place}"] = f"{test.nodeid}: {part} {duration(heights[place])}"
@@ -104,9 +105,13 @@ def over_the_run(comparison: Comparison) -> Chart:
 def _draw_counts(axes: Axes, what: str, runs: Sequence[Run]) -> None:
     for run in runs:
         counts = run.seen.counts(what)
+        if len(counts) == 1:
+            counts *= 2  # a line has two ends
         share = [place / max(1, len(counts) - 1) for place in range(len(counts))]
-        colour, style = LIGHT[run.side.name], "-" if run is runs[-1] else "--"
-        axes.step(share, counts, style, where="mid", color=colour, label=run.side.name)
+        # Where both are the same, the one is seen between the dashes of the other.
+        style, above = ("-", 2) if run is runs[-1] else ("--", 3)
+        colour, name = LIGHT[run.side.name], run.side.name
+        axes.step(share, counts, style, where="mid", color=colour, label=name, zorder=above)
     axes.set_title(what, loc="left", size=12, color=LIGHT["muted"])
     axes.margins(x=0.01)
     axes.set_xticks([0, 1], ["first test", "last test"])

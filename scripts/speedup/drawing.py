@@ -12,6 +12,7 @@ from typing import Any
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from shared.formatting import shortened
 
 from .colours import LIGHT
 
@@ -38,6 +39,9 @@ SETTINGS: dict[Any, Any] = {
     "savefig.facecolor": "none",
 }
 NOTHING = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+"""Characters that a name may have and an SVG may not."""
+
 SVG = "http://www.w3.org/2000/svg"
 LINK = "{http://www.w3.org/1999/xlink}href"
 ET.register_namespace("", SVG)
@@ -78,7 +82,7 @@ def as_svg(
         tip = tips.get(element.get("id", ""))
         if tip is not None:
             element.set("class", "bar")
-            _say(element, title=tip)
+            _say(element, title=shortened(tip))
     _keep_ids_apart(root, name)
     said = {"title": title, "desc": description} if description else {"title": title}
     _say(root, **said)
@@ -95,7 +99,7 @@ def _pixels(length: str) -> str:
 def _say(element: ET.Element, **texts: str) -> None:
     for place, (tag, text) in enumerate(texts.items()):
         said = ET.Element(f"{{{SVG}}}{tag}")
-        said.text = text
+        said.text = NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
         said.tail = "\n"
         element.insert(place, said)
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
-from shared.formatting import counted, duration, factor
+from shared.formatting import counted, duration, factor, shortened
 
 from . import charts, colours
-from .comparison import Comparison
+from .comparison import Comparison, ratio
 from .picture import headline
 from .report import notes, rows
 from .run import Run, Timing
@@ -22,7 +22,7 @@ from .seen import COUNTED, Thing
 
 PARTS = Path(__file__).with_name("page_parts")
 
-LINES_SHOWN, LEAVERS_SHOWN, NAMES_SHOWN = 10, 20, 3
+PROBLEMS_SHOWN, LINES_SHOWN, LEAVERS_SHOWN, NAMES_SHOWN = 50, 10, 20, 3
 
 CONTENTS = {
     "totals": "Totals",
@@ -54,14 +54,14 @@ def page(comparison: Comparison, description: dict[str, Any], name: str) -> str:
         before=before,
         after=after,
         facts=list(_facts(comparison)),
-        problems=comparison.problems(),
+        problems=list(_problems(comparison)),
         totals=[(*row, "")[:4] for row in rows(comparison)],
         parts=list(_parts(before, after)),
         overheads=_overheads(comparison),
         sides=[_side(run) for run in (before, after)],
         over_the_run=charts.over_the_run(comparison),
         counts=list(_counts(before, after)),
-        notes=list(notes(comparison, description)),
+        notes=list(notes(comparison, description, with_problems=False)),
     )
 
 
@@ -71,7 +71,15 @@ def _variables(palette: dict[str, str]) -> str:
 
 def _breakable(text: str) -> Markup:
     """Let a line end in a path, and before the name of a test."""
-    return Markup("<wbr>").join(re.split(r"(?<=/)|(?=::)", text))
+    return Markup("<wbr>").join(re.split(r"(?<=/)|(?=::)", shortened(text)))
+
+
+def _problems(comparison: Comparison) -> Iterator[str]:
+    """Yield what is wrong, as far as it is read: the terminal and --json have all of it."""
+    problems = comparison.problems()
+    yield from problems[:PROBLEMS_SHOWN]
+    if len(problems) > PROBLEMS_SHOWN:
+        yield f"... and {len(problems) - PROBLEMS_SHOWN:,} more, which the terminal has shown."
 
 
 def _facts(comparison: Comparison) -> Iterator[tuple[str, ...]]:
@@ -86,7 +94,7 @@ def _parts(before: Run, after: Run) -> Iterator[Sequence[str]]:
     seconds = by_part(before), by_part(after)
     parts = [(part, seconds[0][part], seconds[1][part]) for part in seconds[0]]
     for part, then, now in [*parts, ("in all, as measured", before.seconds, after.seconds)]:
-        yield part, duration(then), duration(now), factor(then / now if now else None)
+        yield part, duration(then), duration(now), factor(ratio(then, now))
 
 
 def _overheads(comparison: Comparison) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def _overheads(comparison: Comparison) -> dict[str, Any]:
         "chart": charts.overheads(comparison),
         "note": _rest(len(shown), len(rest)),
         "rows": [
-            (name, duration(before), duration(after), factor(before / after if after else None))
+            (name, duration(before), duration(after), factor(ratio(before, after)))
             for name, before, after in figures
         ],
     }
@@ -187,7 +195,7 @@ def _counted(things: Sequence[Thing]) -> str:
 def _named(things: Sequence[Thing]) -> str:
     texts = []
     for kind, number in Counter(thing.kind for thing in things).items():
-        names = [thing.name for thing in things if thing.kind == kind]
+        names = [shortened(thing.name) for thing in things if thing.kind == kind]
         more = ", ..." if number > NAMES_SHOWN else ""
         texts.append(f"{counted(number, kind)} ({', '.join(names[:NAMES_SHOWN])}{more})")
     return ", ".join(texts)

@@ -14,6 +14,7 @@ from speedup import running
 from speedup.colours import DARK, LIGHT
 from speedup.command import load
 from speedup.comparison import Comparison
+from speedup.drawing import SVG
 from speedup.run import AFTER, BEFORE
 from speedup.seconds import by_kind, by_line, by_part
 from speedup.seen import COUNTED, Seen, Thing, Wait
@@ -322,6 +323,60 @@ def test_colours_follow_the_page(text):
 
 
 @pytest.mark.slow
+def test_a_name_of_any_length_and_any_characters_is_shown():
+    names = [f"t.py::test[{'y' * 10_000}]", f"t.py::test[{'<b>' * 200}]", "t.py::test[\x01\x1b]"]
+    before, after = (run(side, *(timing(name, 0.5) for name in names)) for side in (BEFORE, AFTER))
+    before.seen.left.append(Thing("thread", 1, "n" * 500, 1, names[0]))
+    before.tests.append(timing(f"t.py::test[{'z' * 5_000}]", 0.1, outcome="failed"))
+    text = drawn(Comparison(before, after))
+    assert max(map(len, re.findall(r"[yzn]+", text))) < 200
+    assert "[9,772 characters left out] yyy" in text
+    assert len(svgs(text)) == 2 * 6  # each is XML
+
+
+@pytest.mark.slow
+def test_of_many_problems_the_first_are_shown_once_and_the_others_counted():
+    tests = [timing(f"test_{number}", 0.1, outcome="failed") for number in range(300)]
+    text = drawn(Comparison(run(BEFORE, *tests), run(AFTER, *tests)))
+    assert text.count(": failed: ") == 50
+    assert "... and 550 more, which the terminal has shown." in text
+    assert "Failed:" not in text
+
+
+@pytest.mark.slow
+def test_a_single_test_is_seen_over_the_run():
+    sides = [run(side, timing("test_one", 0.1)) for side in (BEFORE, AFTER)]
+    for side in sides:
+        side.seen.take("samples", [{"process": 1, **dict.fromkeys(COUNTED, 3)}])
+    text = drawn(Comparison(*sides))
+    chart = next(svg for svg in svgs(text) if svg.get("aria-labelledby").startswith("run-wide"))
+    lines = [(path.get("d"), is_of_a_side(path)) for path in chart.iter(f"{{{SVG}}}path")]
+    lines = [(re.findall(r"[ML] ([\d.]+)", places), of[1]) for places, of in lines if of][:8]
+    assert all(float(places[-1]) - float(places[0]) > 300 for places, _ in lines)
+    # Both are the same: the one that has dashes is drawn last.
+    assert [side for _, side in lines] == ["after", "before"] * 4
+    phases = next(svg for svg in svgs(text) if "phases" in svg.get("aria-labelledby"))
+    assert all(width_of(bar) < 100 for bar in bars(phases))
+
+
+def width_of(bar):
+    [path] = bar.iter(f"{{{SVG}}}path")
+    places = [float(x) for x in re.findall(r"[ML] ([\d.]+)", path.get("d"))]
+    return max(places) - min(places)
+
+
+def is_of_a_side(path):
+    return re.search(r"stroke: var\(--(before|after)\)", path.get("style", ""))
+
+
+@pytest.mark.slow
+def test_where_nothing_has_lasted_is_a_page_too():
+    sides = [run(side, timing("a", 0.0), timing("b", 0.0)) for side in (BEFORE, AFTER)]
+    text = drawn(Comparison(*sides))
+    assert ["overhead per test, median", "0.0 ms", "0.0 ms", "-"] in table(text, "Both sides")
+
+
+@pytest.mark.slow
 def test_of_many_tests_the_slowest_are_shown_and_the_others_counted():
     names = [f"test_{number}" for number in range(1500)]
     before = run(BEFORE, *(timing(name, 0.1 + 0.001 * n) for n, name in enumerate(names)))
@@ -360,7 +415,10 @@ def test_what_failed_is_at_the_top():
 
 @pytest.mark.slow
 def test_nothing_in_common_is_a_page_too():
-    drawn(Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("b", 0.5))))
+    text = drawn(Comparison(run(BEFORE, timing("a", 2.0)), run(AFTER, timing("b", 0.5))))
+    assert "No test ran on both sides." in text
+    assert "differs: a: not run after" in text
+    assert "differs: b: not run before" in text
 
 
 def test_without_what_draws_a_page_nothing_is_run(monkeypatch):
