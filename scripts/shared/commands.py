@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -51,8 +52,17 @@ def _positive(kind: type[_Number], text: str, what: str) -> _Number:
 def file_to_write(text: str) -> Path:
     """Read from a command line where to write, and refuse at once what cannot be a file."""
     path = Path(text)
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+        there = next(each for each in (path, *path.absolute().parents) if each.exists())
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {error.strerror}") from None
+    if is_folder:
         raise argparse.ArgumentTypeError(f"{text} is a folder: name a file")
+    if there != path and not there.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {there} is no folder")
+    if not os.access(there, os.W_OK):
+        raise argparse.ArgumentTypeError(f"{text} cannot be written: {there} is read-only")
     return path
 
 

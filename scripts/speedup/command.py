@@ -64,6 +64,9 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         "--python", default=sys.executable, metavar="EXE", help="what runs pytest (default: this)"
     )
     options = parser.parse_intermixed_args(own)
+    files = [file.resolve() for file in (options.json, options.picture, options.html) if file]
+    if len(set(files)) < len(files):
+        parser.error("--json, --picture and --html have to name different files")
     options.pytest_args = pytest_args
     return options
 

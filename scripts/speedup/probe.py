@@ -71,6 +71,11 @@ class Probe:
         self.tell(versions=installed_versions(), parallel=self._is_worker)
         self._stop_at = time.perf_counter() + self._seconds
 
+    def pytest_collectreport(self, report: Any) -> None:
+        """Tell what was not collected: pytest may be told to go on all the same."""
+        if report.failed and not self._is_worker:
+            self.tell(uncollected=f"{report.nodeid}: {_reason(report)}")
+
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """Tell what is about to run; the test before may have imported another paho."""
         self._count_connections()

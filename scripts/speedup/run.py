@@ -63,6 +63,7 @@ class Run:
     side: Side
     asked_for: int | None = None
     tests: list[Timing] = field(default_factory=list)
+    uncollected: list[str] = field(default_factory=list)
     collected: int = 0
     planned: int = 0
     parallel: bool = False
@@ -88,6 +89,8 @@ class Run:
             if name == "test":
                 self.tests.append(Timing(**value))
                 self.last_test_ended = seconds
+            elif name == "uncollected":
+                self.uncollected.append(value)
             elif name in ("connections", "brokers"):
                 setattr(self, name, getattr(self, name) + value)
             elif not self.seen.take(name, value):
@@ -151,7 +154,8 @@ class Run:
 
     def problems(self) -> list[str]:
         """Say what went wrong, a line each."""
-        lines = [
+        lines = [f"{self.side.name}: not collected: {what}" for what in self.uncollected]
+        lines += [
             f"{self.side.name}: {test.nodeid}: {test.outcome}: {test.reason}"
             for test in self.tests
             if test.failed
