@@ -29,6 +29,8 @@ ORDERS = "VERIFY_SPEEDUP_ORDERS"
 PACKAGES = {"pytest": "pytest", "paho-mqtt": "paho", "aiomqtt": "aiomqtt"}
 """Packages, and the module of each that tests have imported if they use it."""
 
+PHASES = ("setup", "call", "teardown")
+
 MARK = "--- verify_speedup: what follows comes after the last test ---"
 """What is written to both outputs after the last test."""
 
@@ -87,16 +89,18 @@ class Probe:
         if self._is_worker:
             return
         phases = self._phases.setdefault(report.nodeid, {"outcome": "passed", "reason": ""})
-        phases[report.when] = report.duration
+        if report.when in PHASES:
+            phases[report.when] = report.duration
         status = self._config.hook.pytest_report_teststatus(report=report, config=self._config)
         phases["outcome"] = status[0] or phases["outcome"]
         if report.failed:
             phases["reason"] = _reason(report)
-        if report.when == "teardown":
+        # The last, or none of them: that of pytest-xdist for a test in which its worker has died.
+        if report.when not in PHASES[:-1]:
             self._end_test({"nodeid": report.nodeid, **self._phases.pop(report.nodeid)})
 
     def _end_test(self, test: dict[str, Any]) -> None:
-        test = {"setup": 0.0, "call": 0.0, **test}
+        test = {**dict.fromkeys(PHASES, 0.0), **test}
         self.tell(test=test)
         self._left -= 1
         self._longest = max(self._longest, test["setup"] + test["call"] + test["teardown"])

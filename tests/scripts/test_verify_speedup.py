@@ -332,6 +332,15 @@ def test_death_in_a_test_is_listed(repo, in_process):
     assert problems == ["before: pytest died (status 7) in test_two.py::test_crash"]
 
 
+def test_death_of_a_worker_is_listed(repo):
+    pytest.importorskip("xdist")
+    repo.write("test_two.py", "import os\ndef test_crash(): os._exit(7)\n")
+    figures, table = repo.figures("--full", "--", "-p", "xdist", "-n", "1", status=1)
+    assert row(table, "tests run") == ["6", "6"]
+    before, _ = figures["problems"]
+    assert before.startswith("before: test_two.py::test_crash: failed: worker 'gw0' crashed")
+
+
 def test_what_is_not_collected_is_listed(repo):
     repo.write("test_two.py", "import no_such_module\n")
     words = ("--full", "--", "--continue-on-collection-errors")
