@@ -87,7 +87,7 @@ def _facts(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     labels = ("overhead per test, median", "whole run", "last test to exit")
     yield from (row[:3] for row in rows(comparison) if row[0] in labels)
     runs = comparison.before, comparison.after
-    yield ("left behind", *(_left_in_all(run.seen.left_behind()) for run in runs))
+    yield ("left behind", *map(_left_in_all, runs))
 
 
 def _parts(before: Run, after: Run) -> Iterator[Sequence[str]]:
@@ -131,7 +131,7 @@ def _side(run: Run) -> dict[str, Any]:
             (line.place, line.kind, duration(line.seconds), str(line.tests))
             for line in by_line(run)[:LINES_SHOWN]
         ],
-        "left": {"total": _left_in_all(left), "rows": list(_left(left, run))},
+        "left": {"total": _left_in_all(run), "rows": list(_left(left, run))},
         "shared": _shared(run),
     }
 
@@ -161,11 +161,14 @@ def _counts(before: Run, after: Run) -> Iterator[Sequence[str]]:
             yield f"{what}, {run.side.name}", *(f"{figure:,}" for figure in figures)
 
 
-def _left_in_all(left: dict[str, list[Thing]]) -> str:
-    things = sum(map(len, left.values()))
-    if not things:
+def _left_in_all(run: Run) -> str:
+    left = run.seen.left_behind()
+    if not left:
         return "nothing"
-    return f"{counted(things, 'thing')} by {counted(len(left), 'test')}"
+    tests = len(left.keys() & {test.nodeid for test in run.tests})
+    leavers = {"test": tests, "fixture": len(left) - tests}
+    by = " and ".join(counted(number, noun) for noun, number in leavers.items() if number)
+    return f"{counted(sum(map(len, left.values())), 'thing')} by {by}"
 
 
 def _left(left: dict[str, list[Thing]], run: Run) -> Iterator[Sequence[str]]:

@@ -377,6 +377,19 @@ def test_where_nothing_has_lasted_is_a_page_too():
 
 
 @pytest.mark.slow
+def test_what_fixtures_leave_and_what_workers_share_is_said():
+    comparison = compared()
+    comparison.after.seen.left.append(Thing("thread", 1, "loop", 1, "service (session)"))
+    comparison.before.seen.left.append(Thing("thread", 2, "loop", 1, "service (session)"))
+    text = drawn(comparison)
+    assert "Before: 2 things by 1 test and 1 fixture</h3>" in text
+    assert "After: 1 thing by 1 fixture</h3>" in text
+    assert "sums over all workers" not in text
+    comparison.after.parallel = True
+    assert "sums over all workers" in drawn(comparison)
+
+
+@pytest.mark.slow
 def test_of_many_tests_the_slowest_are_shown_and_the_others_counted():
     names = [f"test_{number}" for number in range(1500)]
     before = run(BEFORE, *(timing(name, 0.1 + 0.001 * n) for n, name in enumerate(names)))
