@@ -28,7 +28,7 @@ def bare_connection(broker: TestMQTTBroker) -> Iterator[mqtt.Client]:
 
 
 def connect_and_disconnect(broker: TestMQTTBroker) -> None:
-    """Have a bare client come and go."""
+    """Let a bare client come and go."""
     with bare_connection(broker):
         pass
 

@@ -78,6 +78,7 @@ def _draw_phases(axes: Axes, tests: Sequence[Timing], name: str) -> Tips:
             tips[f"{part}-{place}"] = f"{test.nodeid}: {part} {duration(heights[place])}"
         bottom = [low + height for low, height in zip(bottom, heights)]
     axes.set_xlim(-0.5, max(1, len(tests)) - 0.5)
+    axes.set_ylim(bottom=0)  # or it begins at the top of the lowest bar that is hardly there
     axes.set_xticks([])
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(_seconds))

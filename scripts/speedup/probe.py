@@ -97,7 +97,9 @@ class Probe:
             phases["reason"] = _reason(report)
         # The last, or none of them: that of pytest-xdist for a test in which its worker has died.
         if report.when not in PHASES[:-1]:
-            self._end_test({"nodeid": report.nodeid, **self._phases.pop(report.nodeid)})
+            del self._phases[report.nodeid]
+            if phases["outcome"] != "rerun":  # by pytest-rerunfailures: it begins once more
+                self._end_test({"nodeid": report.nodeid, **phases})
 
     def _end_test(self, test: dict[str, Any]) -> None:
         test = {**dict.fromkeys(PHASES, 0.0), **test}

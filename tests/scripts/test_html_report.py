@@ -106,7 +106,7 @@ def table(text, caption):
 
 
 def compared():
-    names = ["test_a.py::test_one", "test_a.py::test[<&\"'>]", "test_b.py::test_three"]
+    names = ["test_a.py::test_one", "test_a.py::test[<&\"'>]", "test_b.py::test[#ffffff]"]
     before = run(BEFORE, *(timing(name, 2.0, 0.5) for name in names), seconds=8.0)
     after = run(AFTER, *(timing(name, 0.002, 0.1) for name in names), seconds=1.0)
     for side in (before, after):
@@ -304,6 +304,7 @@ def test_each_test_has_a_bar_of_three_parts(text):
     tips = [group[0].text for group in bars(charts[0])]
     assert len(tips) == 3 * 3
     assert "test_a.py::test_one: body 500 ms" in tips
+    assert "test_b.py::test[#ffffff]: body 500 ms" in tips  # which is a colour of ours
     assert table(text, "Seconds of each test, before")[1] == [
         *("test_a.py::test_one", "1.50 s", "500 ms", "500 ms", "passed")
     ]
@@ -357,6 +358,15 @@ def test_a_single_test_is_seen_over_the_run():
     assert [side for _, side in lines] == ["after", "before"] * 4
     phases = next(svg for svg in svgs(text) if "phases" in svg.get("aria-labelledby"))
     assert all(width_of(bar) < 100 for bar in bars(phases))
+
+
+@pytest.mark.slow
+def test_the_seconds_of_a_test_begin_at_zero_though_its_set_up_takes_none():
+    sides = [run(side, timing("test_one", 1e-6, 300.0)) for side in (BEFORE, AFTER)]
+    phases = next(
+        s for s in svgs(drawn(Comparison(*sides))) if "phases" in s.get("aria-labelledby")
+    )
+    assert "0" in [text.text for text in phases.iter(f"{{{SVG}}}text")]
 
 
 def width_of(bar):

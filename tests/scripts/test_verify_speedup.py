@@ -326,6 +326,29 @@ def test_name(thing, fixture):
     ]
 
 
+RUNS_AGAIN = """
+from _pytest.runner import runtestprotocol
+
+def pytest_runtest_protocol(item):  # as pytest-rerunfailures does it
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for outcome in ("rerun", "passed"):
+        for report in runtestprotocol(item, log=False):
+            report.outcome = outcome if report.when == "call" else report.outcome
+            item.ihook.pytest_runtest_logreport(report=report)
+    return True
+
+def pytest_report_teststatus(report):
+    return ("rerun", "R", "RERUN") if report.outcome == "rerun" else None
+"""
+
+
+def test_a_test_that_is_run_again_counts_once(repo, in_process):
+    repo.write("conftest.py", RUNS_AGAIN)
+    repo.write("test_one.py", "def test_it(): pass\n")
+    [test] = repo.run_before().tests
+    assert (test.nodeid, test.outcome) == ("test_one.py::test_it", "passed")
+
+
 def test_death_in_a_test_is_listed(repo, in_process):
     repo.write("test_two.py", "import os\ndef test_crash(): os._exit(7)\n")
     problems = repo.run_before().problems()

@@ -96,7 +96,7 @@ async def awaited_in(loop: asyncio.AbstractEventLoop | None, coroutine: Any) -> 
             await asyncio.wait({here}, timeout=GRACE)
         if here.cancelled() or not here.done():
             raise RuntimeError("the service has cancelled this task, or ended its event loop")
-        return here.result()
+        return await here
     finally:
         here.cancel()  # and with it the task; it does nothing to one that is done
 
