@@ -33,6 +33,11 @@ async def _connect_by_event_loop(client, broker):
     client.publish("hello")
 
 
+def _loop_by_hand(client, over):
+    while not over.is_set():
+        client.loop(0.01)
+
+
 class HeldConnections(ClientListener):
     """Holds connections as a slow network does, just before they are made."""
 
@@ -55,6 +60,21 @@ class TestPool:
         pool.release(client)
         assert not client.is_connected()
         assert pool.ref_count == 0
+
+    def test_a_thread_that_runs_the_loop_by_hand_goes_on_as_the_loan_ends(
+        self, pool, session_mqtt_broker
+    ):
+        with ThreadPoolExecutor() as threads:
+            for _ in range(100):
+                over = threading.Event()
+                with pool.lending():
+                    client = paho_client()
+                    client.connect(session_mqtt_broker.host, session_mqtt_broker.port)
+                    thread = threads.submit(_loop_by_hand, client, over)
+                    for number in range(10):  # each of which wakes the loop
+                        client.publish("t", number)
+                over.set()
+                thread.result(timeout=10)
 
     def test_a_connection_that_is_made_as_the_loan_ends_ends_too(self, pool):
         held = HeldConnections()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
+from speedup.command import parse
 
 NUMBERS = ("0", "-3", "1.5", "many", "")
 SECONDS = ("0", "-1", "nan", "inf", "soon")
@@ -60,3 +62,29 @@ def test_sizes_are_run_once_each_the_smallest_first(monkeypatch, capsys, tmp_pat
     assert rivals.main(words) == 0
     assert held == [5, 50, 1]
     assert "; 1 round; " in capsys.readouterr().out
+
+
+def test_what_is_read_only_is_refused_before_anything_runs(repo, capsys, monkeypatch):
+    # As root may write everywhere, the system is not asked.
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (repo.folder, os.W_OK))
+    with pytest.raises(SystemExit):
+        parse(["--html", str(repo.folder / "new" / "page.html")])
+    assert f"cannot be written: {repo.folder} is read-only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("conftest.py/page.html", "conftest.py is no folder"), ("x" * 300, "File name too long")],
+    ids=["below-a-file", "long-name"],
+)
+def test_what_cannot_be_a_file_is_refused_before_anything_runs(repo, capsys, name, why):
+    with pytest.raises(SystemExit):
+        parse(["--html", str(repo.folder / name)])
+    assert why in capsys.readouterr().err
+
+
+def test_one_file_for_two_things_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        parse(["--json", "a", "--html", str(tmp_path / "a")])
+    assert "have to name different files" in capsys.readouterr().err

@@ -373,35 +373,6 @@ def test_what_is_not_collected_is_listed(repo):
     assert after.startswith("after: not collected: test_two.py: ")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_what_is_read_only_is_refused_before_anything_runs(repo, capsys):
-    repo.folder.chmod(0o500)
-    try:
-        with pytest.raises(SystemExit):
-            parse(["--html", str(repo.folder / "new" / "page.html")])
-    finally:
-        repo.folder.chmod(0o700)
-    assert f"cannot be written: {repo.folder} is read-only" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [("conftest.py/page.html", "conftest.py is no folder"), ("x" * 300, "File name too long")],
-    ids=["below-a-file", "long-name"],
-)
-def test_what_cannot_be_a_file_is_refused_before_anything_runs(repo, capsys, name, why):
-    with pytest.raises(SystemExit):
-        parse(["--html", str(repo.folder / name)])
-    assert why in capsys.readouterr().err
-
-
-def test_one_file_for_two_things_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        parse(["--json", "a", "--html", str(tmp_path / "a")])
-    assert "have to name different files" in capsys.readouterr().err
-
-
 def test_what_has_run_before_a_death_is_no_sample():
     sides = [run(side, timing("a", 0.1), collected=3, finished=False) for side in (BEFORE, AFTER)]
     text = "\n".join(

@@ -17,6 +17,7 @@ from . import paho_internals as paho
 from .event_loop import in_thread_of_event_loop, leave_event_loop
 from .network_loop import (
     StayInLoop,
+    may_be_in_loop,
     network_loop_of,
     stay_in_loop,
     stop_network_loop,
@@ -61,7 +62,7 @@ def end_client(client: Any, timeout: float = limits.TIMEOUT) -> None:
             raise
         _write_what_is_left(client, deadline)
         paho.drop_callbacks(client, _SOCKET_CALLBACKS)
-        if stay_in_loop(client) is None:
+        if not may_be_in_loop(client):
             paho.close_wake_up_pair(client)  # which paho leaves to the collector
         if stream is not None:
             _wait_for_end(stream, deadline)

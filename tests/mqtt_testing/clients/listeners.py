@@ -19,6 +19,7 @@ from ..wire.own_connections import left_alone
 from . import paho_internals as paho
 from .event_loop import know_event_loop, note_event_loop
 from .network_loop import (
+    RUN_BY_HAND,
     STAY_IN_LOOP,
     TOLD_TO_CONNECT,
     PromptTime,
@@ -288,6 +289,7 @@ def _around_publish(
 
 
 def _around_loop(method: Callable[..., Any], client: Any, *args: Any, **kwargs: Any) -> Any:
+    vars(client)[RUN_BY_HAND] = True
     _tell_served(client)
     return method(client, *args, **kwargs)
 

@@ -28,6 +28,14 @@ def stay_in_loop(client: Any) -> StayInLoop | None:
     return None if stay is None or stay.over.is_set() else stay
 
 
+RUN_BY_HAND = "_mqtt_run_by_hand"  # what a client has whose loop() others call, in any thread
+
+
+def may_be_in_loop(client: Any) -> bool:
+    """Return whether a thread, not the client's own, may be in its network loop at present."""
+    return stay_in_loop(client) is not None or RUN_BY_HAND in vars(client)
+
+
 def network_loop_of(client: Any) -> threading.Thread | None:
     """Return the thread in which *client* is served, be it the client's own or another."""
     stay = stay_in_loop(client)
