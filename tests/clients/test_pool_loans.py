@@ -16,6 +16,7 @@ from mqtt_test_broker import BrokerError
 from mqtt_testing.clients.ending import end_client
 from mqtt_testing.clients.listeners import ClientListener
 from mqtt_testing.clients.paho_internals import new_client
+from paho.mqtt.packettypes import PacketTypes
 from shared_mqtt_pool import MQTTConnectionError, MQTTMonitor, SharedMQTTPool
 
 
@@ -60,6 +61,14 @@ class TestPool:
         pool.release(client)
         assert not client.is_connected()
         assert pool.ref_count == 0
+
+    def test_knows_the_topic_for_which_an_alias_stands(self, pool):
+        client = pool.acquire(protocol=mqtt.MQTTv5)
+        properties = mqtt.Properties(PacketTypes.PUBLISH)
+        properties.TopicAlias = 1
+        for topic in ("state", ""):
+            client.publish(topic, properties=properties)
+        assert pool.topics == {"state"}
 
     def test_a_thread_that_runs_the_loop_by_hand_goes_on_as_the_loan_ends(
         self, pool, session_mqtt_broker

@@ -33,7 +33,7 @@ from .network_loop import (
     wake_up_pair,
 )
 from .paho_internals import PAHO_MODULE, RealClient, UnheardClient
-from .traffic import note_answered, note_published
+from .traffic import note_answered, note_published, topic_meant
 
 
 class ClientListener:
@@ -282,7 +282,8 @@ def _around_publish(
     info = method(client, topic, payload, qos, retain, *args, **kwargs)
     listeners = _listeners_of(client)
     if listeners:
-        note_published(client, topic, payload, qos, retain, *args, **kwargs)
+        topic = topic_meant(client, topic, *args, **kwargs)
+        note_published(client, topic, payload, qos, retain)
     for listener in listeners:
         listener.published(client, topic, qos, info)
     return info

@@ -59,6 +59,9 @@ __all__ = [
 ]
 
 
+_TRAFFIC = "MQTT traffic (milliseconds since the test's set-up began)"
+
+
 def _describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] | None:
     try:
         from .timeline import describe_traffic  # on use: a run may be green
@@ -67,9 +70,6 @@ def _describe_traffic(brokers: Mapping[SessionBroker, int]) -> tuple[str, str] |
     except Exception as error:  # noqa: BLE001 - a mock that is still in force may raise anything
         lines = f"It cannot be told, perhaps by reason of a mock of this test: {error!r}"
     return (_TRAFFIC, lines) if lines else None
-
-
-_TRAFFIC = "MQTT traffic (milliseconds since the test's set-up began)"
 
 
 further_sections.append(_describe_traffic)

@@ -50,13 +50,16 @@ def begin_test(histories: Iterable[History]) -> None:
         positions[history] = history.position
 
 
-def note_published(
-    client: Any, topic: str, payload: Any, qos: int, retain: bool, properties: Any = None
-) -> None:
-    """Note a message that *client* has accepted for publication."""
-    if hasattr(properties, "TopicAlias"):  # of MQTT 5: it stands for a topic from then on
+def topic_meant(client: Any, topic: str, properties: Any = None) -> str:
+    """Return *topic*, or that for which an alias of MQTT 5 stands; empty where it is not known."""
+    if hasattr(properties, "TopicAlias"):  # it stands for a topic from then on
         aliases = vars(client).setdefault(_ALIASES, {})
         topic = aliases[properties.TopicAlias] = topic or aliases.get(properties.TopicAlias, "")
+    return topic
+
+
+def note_published(client: Any, topic: str, payload: Any, qos: int, retain: bool) -> None:
+    """Note a message that *client* has accepted for publication."""
     payload = bytes(payload) if isinstance(payload, bytearray) else payload  # which may change
     name = paho.client_id_of(client) or vars(client).get(_PORT, "")
     published.append((next(_numbers[0]), time.monotonic(), name, topic, payload, qos, retain))
